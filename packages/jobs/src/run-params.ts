@@ -1,0 +1,116 @@
+import { z } from "zod";
+
+/** What a run was asked to do, and what it answers: the `params` and `result` columns of `runs`, one pair per kind. */
+
+/** `schema.table`, unquoted, as discovery names it. */
+const TableLabel = z.string().min(1).max(200);
+/** Null: every protected table. */
+const Tables = z.array(TableLabel).min(1).max(50).nullable();
+const Count = z.int().nonnegative();
+/** The text form that `Fingerprint` of @rowback/recovery has. */
+const Fingerprint = z.object({ rows: Count, sum: z.string().regex(/^[0-9a-f]{16}$/) });
+
+export const DiscoveryParams = z.strictObject({});
+export type DiscoveryParams = z.infer<typeof DiscoveryParams>;
+
+export const Finding = z.object({
+  severity: z.enum(["error", "warning", "info"]),
+  code: z.string(),
+  /** `schema.table` */
+  table: z.string().nullable(),
+  message: z.string(),
+  hint: z.string().nullable(),
+});
+export type Finding = z.infer<typeof Finding>;
+
+/** The tables themselves are in `protected_tables`. */
+export const DiscoveryResult = z.object({
+  protectedTables: Count,
+  sharedTables: Count,
+  unprotectedTables: Count,
+  findings: z.array(Finding),
+});
+export type DiscoveryResult = z.infer<typeof DiscoveryResult>;
+
+export const BackupParams = z.strictObject({
+  tables: Tables,
+  /** `pre_restore`: made by a restore's run (its `parent_run_id`) so that it can be undone. */
+  purpose: z.enum(["manual", "pre_restore"]),
+});
+export type BackupParams = z.infer<typeof BackupParams>;
+
+/** The figures of the backup, as in its `backup_jobs` row. Bytes and rows. */
+export const BackupResult = z.object({
+  backupId: z.uuid(),
+  rowCount: Count,
+  rawBytes: Count,
+  storedBytes: Count,
+  objectCount: Count,
+  tableCount: Count,
+});
+export type BackupResult = z.infer<typeof BackupResult>;
+
+export const BackupVerifyParams = z.strictObject({ backupId: z.uuid() });
+export type BackupVerifyParams = z.infer<typeof BackupVerifyParams>;
+
+/** A damaged backup is a failed run (`archive_damaged`), never a succeeded one with a bad result. */
+export const BackupVerifyResult = z.object({
+  backupId: z.uuid(),
+  tableCount: Count,
+  rowCount: Count,
+  partCount: Count,
+  storedBytes: Count,
+});
+export type BackupVerifyResult = z.infer<typeof BackupVerifyResult>;
+
+/** What to bring back, and how; the same words in a preview and in the restore that applies it. */
+const RestoreRequestFields = {
+  backupId: z.uuid(),
+  /** `exact`: the tables as they were. `missing_only`: bring back deleted rows, keep newer ones. */
+  mode: z.enum(["exact", "missing_only"]),
+  tables: Tables,
+  /** Only these rows: per table, key tuples in the order of the key's columns, values as text. */
+  keys: z
+    .array(z.strictObject({ table: TableLabel, keys: z.array(z.array(z.string()).min(1)).min(1).max(10_000) }))
+    .min(1)
+    .nullable(),
+  triggers: z.enum(["suppress", "fire"]),
+  /** Another source to restore into; null: where the backup came from. */
+  targetSourceId: z.uuid().nullable(),
+} as const;
+
+/** The run's result is the `RestorePlan` of @rowback/recovery/plans. */
+export const RestorePreviewParams = z.strictObject(RestoreRequestFields);
+export type RestorePreviewParams = z.infer<typeof RestorePreviewParams>;
+
+/** Applies what a preview showed: its request, copied, so that the run can be read on its own. */
+export const ApplyRestoreParams = z.strictObject({
+  ...RestoreRequestFields,
+  previewRunId: z.uuid(),
+  planDigest: z.string().min(1),
+});
+export type ApplyRestoreParams = z.infer<typeof ApplyRestoreParams>;
+
+/** Brings back the pre-restore backup of another restore's run. */
+export const UndoRestoreParams = z.strictObject({
+  undoOf: z.uuid(),
+  /** False: refuse with `plan_stale` when the tables were written to since that restore. True: lose what was written. */
+  discardNewerChanges: z.boolean(),
+});
+export type UndoRestoreParams = z.infer<typeof UndoRestoreParams>;
+
+/** Narrow with `"undoOf" in params`. */
+export const RestoreParams = z.union([UndoRestoreParams, ApplyRestoreParams]);
+export type RestoreParams = z.infer<typeof RestoreParams>;
+
+export const RestoreResult = z.object({
+  tables: z.array(z.object({ table: z.string(), inserted: Count, updated: Count, deleted: Count })),
+  /** Of the affected tables, by `schema.table`: what an undo expects to find. */
+  fingerprintsBefore: z.record(z.string(), Fingerprint),
+  fingerprintsAfter: z.record(z.string(), Fingerprint),
+  planDigest: z.string(),
+  /** What an undo brings back; null when the plan changed nothing. */
+  preRestoreBackupId: z.uuid().nullable(),
+  undoOf: z.uuid().nullable(),
+});
+export type RestoreResult = z.infer<typeof RestoreResult>;
