@@ -13,15 +13,14 @@ const Fingerprint = z.object({ rows: Count, sum: z.string().regex(/^[0-9a-f]{16}
 export const DiscoveryParams = z.strictObject({});
 export type DiscoveryParams = z.infer<typeof DiscoveryParams>;
 
-export const Finding = z.object({
+/** As in @rowback/recovery/plans. */
+const Finding = z.object({
   severity: z.enum(["error", "warning", "info"]),
   code: z.string(),
-  /** `schema.table` */
-  table: z.string().nullable(),
+  table: z.object({ schema: z.string(), name: z.string() }).nullable(),
   message: z.string(),
-  hint: z.string().nullable(),
+  hint: z.string(),
 });
-export type Finding = z.infer<typeof Finding>;
 
 /** The tables themselves are in `protected_tables`. */
 export const DiscoveryResult = z.object({

@@ -1,0 +1,29 @@
+export type { RunStopped } from "./active-runs.ts";
+export { JOBS, JobName, QUEUES, type QueueName, RunPayload } from "./catalog.ts";
+export type { QueueLocation } from "./connection.ts";
+export { type Consumer, createConsumer } from "./consumer.ts";
+export {
+  type Claim,
+  type Failure,
+  type HeldClaim,
+  LEASE_MS,
+  type PutBack,
+  type RunLedger,
+  type RunProgress,
+} from "./ledger.ts";
+export { createProducer, type EnqueueRequest, type Producer, QueueUnavailableError } from "./producer.ts";
+export { type OpenQueues, openQueues, type QueueDepth } from "./queues.ts";
+export type { ExecutionEvent, Handler, Handlers, Task } from "./run-executor.ts";
+export {
+  ApplyRestoreParams,
+  BackupParams,
+  BackupResult,
+  BackupVerifyParams,
+  BackupVerifyResult,
+  DiscoveryParams,
+  DiscoveryResult,
+  RestoreParams,
+  RestorePreviewParams,
+  RestoreResult,
+  UndoRestoreParams,
+} from "./run-params.ts";
