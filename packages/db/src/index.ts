@@ -1,0 +1,125 @@
+export {
+  type ControlDatabase,
+  type ControlDatabaseOptions,
+  openControlDatabase,
+  type Queryable,
+  type Statement,
+} from "./control-database.ts";
+export { type MigrateOptions, migrate } from "./migrate.ts";
+export { InvalidCursorError, type Page, type PageRequest } from "./page.ts";
+export type { Json } from "./rows.ts";
+export { hasEnded, RUN_EVENTS, RUN_STATES, RUN_TRANSITIONS, type RunEvent, type RunState } from "./run-states.ts";
+export { openSecret, SealedSecretError, sealSecret } from "./sealed-secret.ts";
+export { type AuditEntry, insertAuditEntry, listAuditEntries, type NewAuditEntry } from "./tables/audit-log.ts";
+export {
+  beginPurge,
+  listPurgeable,
+  markPurged,
+  type PurgeableBackup,
+  type SoftDeleteResult,
+  softDeleteBackup,
+  type UndeleteResult,
+  undeleteBackup,
+} from "./tables/backup-deletion.ts";
+export {
+  BACKUP_PURPOSES,
+  BACKUP_TYPES,
+  Backup,
+  type BackupPurpose,
+  type BackupType,
+  type TableStats,
+} from "./tables/backup-row.ts";
+export {
+  type BackupFilter,
+  type BackupOutcomeRow,
+  getBackup,
+  insertBackupRun,
+  listBackups,
+  listDependents,
+  type NewBackup,
+  storedBytes,
+  succeedBackupRun,
+} from "./tables/backups.ts";
+export type { InsertRunResult, NewRun } from "./tables/insert-run.ts";
+export {
+  listMembers,
+  listMemberships,
+  MEMBER_ROLES,
+  type Member,
+  type MemberRole,
+  type Membership,
+  removeMember,
+  setMember,
+} from "./tables/members.ts";
+export { addOperator, isOperator, removeOperator } from "./tables/operators.ts";
+export {
+  type DiscoveredTableRow,
+  listProtectedTables,
+  type ProtectedTable,
+  replaceProtectedTables,
+} from "./tables/protected-tables.ts";
+export {
+  type ChosenKeys,
+  getRestore,
+  getUndoOf,
+  insertRestoreRun,
+  listRestores,
+  type NewRestore,
+  type Restore,
+  type RestoreFilter,
+  type RestoreMode,
+  type RestoreOutcomeRow,
+  recordPreRestoreBackup,
+  succeedRestoreRun,
+} from "./tables/restores.ts";
+export {
+  cancelRun,
+  claimRun,
+  failRun,
+  type HeldLease,
+  type Requeued,
+  recordProgress,
+  releaseRun,
+  renewLeases,
+  requeueRun,
+  succeedRun,
+} from "./tables/run-claims.ts";
+export { type ClaimedRun, RUN_KINDS, Run, type RunClaim, RunError, type RunKind } from "./tables/run-row.ts";
+export {
+  type EnqueueableRun,
+  type ExpiredLease,
+  listEnqueueable,
+  listExpiredLeases,
+  type TakenBackRun,
+  takeBackExpiredRuns,
+} from "./tables/run-sweep.ts";
+export {
+  countRecentRuns,
+  getRun,
+  insertRun,
+  lastDiscovery,
+  listRuns,
+  type RequestCancelResult,
+  type RunFilter,
+  requestCancel,
+} from "./tables/runs.ts";
+export {
+  getSource,
+  getSourceConnection,
+  insertSource,
+  listSources,
+  type NewSource,
+  type Source,
+  type SourceChange,
+  type SourceConnection,
+  updateSource,
+} from "./tables/sources.ts";
+export {
+  DEFAULT_TENANT_SETTINGS,
+  getTenantSettings,
+  type TenantSettings,
+  type TenantSettingsChange,
+  updateTenantSettings,
+} from "./tables/tenant-settings.ts";
+export { getTenant, getTenantByKey, insertTenant, listTenants, type NewTenant, type Tenant } from "./tables/tenants.ts";
+export { type SystemClient, type TenantClient, withSystem, withTenant } from "./tenant-context.ts";

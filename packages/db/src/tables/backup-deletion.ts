@@ -1,0 +1,92 @@
+import { z } from "zod";
+import type { Queryable } from "../control-database.ts";
+import { allRows, firstRow } from "../rows.ts";
+import { BACKUP_COLUMNS, Backup } from "./backup-row.ts";
+import { getBackup, listDependents } from "./backups.ts";
+
+export type SoftDeleteResult =
+  /** Hidden now; gone for good after the tenant's grace. Also the answer when it was deleted before. */
+  | { readonly outcome: "deleted"; readonly backup: Backup }
+  /** Its run is queued or running: cancel it first. */
+  | { readonly outcome: "in_progress"; readonly backup: Backup }
+  /** Other backups stand on it. */
+  | { readonly outcome: "has_dependents"; readonly dependents: readonly string[] };
+
+/** Hides a backup. Null when there is none (or it is another tenant's). */
+export async function softDeleteBackup(q: Queryable, backupId: string): Promise<SoftDeleteResult | null> {
+  const result = await q.query({
+    text: `UPDATE backup_jobs b SET deleted_at = coalesce(b.deleted_at, now()) FROM runs r
+WHERE b.run_id = $1 AND r.id = b.run_id AND b.purged_at IS NULL AND r.status NOT IN ('queued', 'running') AND NOT EXISTS (
+  SELECT FROM backup_jobs d JOIN runs dr ON dr.id = d.run_id
+  WHERE (d.parent_backup_id = b.run_id OR d.base_backup_id = b.run_id) AND d.deleted_at IS NULL
+    AND dr.status NOT IN ('failed', 'cancelled'))
+RETURNING ${BACKUP_COLUMNS}`,
+    values: [backupId],
+  });
+  const deleted = firstRow(result, Backup);
+  if (deleted !== null) return { outcome: "deleted", backup: deleted };
+  const backup = await getBackup(q, backupId);
+  if (backup === null || backup.purgedAt !== null) return null;
+  if (backup.status === "queued" || backup.status === "running") return { outcome: "in_progress", backup };
+  return { outcome: "has_dependents", dependents: await listDependents(q, backupId) };
+}
+
+export type UndeleteResult =
+  | { readonly outcome: "restored"; readonly backup: Backup }
+  /** Its objects are being removed from the store, or are gone. */
+  | { readonly outcome: "purged" };
+
+/** Shows a deleted backup again. Null when there is none. One that was not deleted is simply returned. */
+export async function undeleteBackup(q: Queryable, backupId: string): Promise<UndeleteResult | null> {
+  const result = await q.query({
+    text: `UPDATE backup_jobs b SET deleted_at = NULL FROM runs r
+WHERE b.run_id = $1 AND r.id = b.run_id AND b.purge_started_at IS NULL RETURNING ${BACKUP_COLUMNS}`,
+    values: [backupId],
+  });
+  const backup = firstRow(result, Backup);
+  if (backup !== null) return { outcome: "restored", backup };
+  return (await getBackup(q, backupId)) === null ? null : { outcome: "purged" };
+}
+
+const Purgeable = z.object({ id: z.uuid(), tenantId: z.uuid(), sourceId: z.uuid() });
+export type PurgeableBackup = z.infer<typeof Purgeable>;
+
+// Past its tenant's grace; nothing that is still stored stands on it; no restore reads it. The rows without settings have
+// the default that the table gives.
+const PURGEABLE = `b.deleted_at IS NOT NULL AND b.purged_at IS NULL
+  AND (b.purge_started_at IS NOT NULL OR b.deleted_at <= now() - interval '1 hour' *
+    coalesce((SELECT s.deleted_backup_grace_hours FROM tenant_settings s WHERE s.tenant_id = b.tenant_id), 168))
+  AND NOT EXISTS (SELECT FROM backup_jobs d WHERE (d.parent_backup_id = b.run_id OR d.base_backup_id = b.run_id) AND d.purged_at IS NULL)
+  AND NOT EXISTS (SELECT FROM restore_jobs j JOIN runs r ON r.id = j.run_id
+    WHERE j.backup_id = b.run_id AND r.status IN ('queued', 'running'))`;
+
+/** Deleted backups whose objects may go, and those whose purge began and did not end (a crash). */
+export async function listPurgeable(q: Queryable, limit: number): Promise<PurgeableBackup[]> {
+  const result = await q.query({
+    text: `SELECT b.run_id AS id, b.tenant_id AS "tenantId", b.source_id AS "sourceId" FROM backup_jobs b
+WHERE ${PURGEABLE} ORDER BY b.deleted_at LIMIT $1`,
+    values: [limit],
+  });
+  return allRows(result, Purgeable);
+}
+
+/**
+ * The point of no return, before the first object is removed: from here on undeleting is refused. False: it is not
+ * purgeable (any more), so its objects must stay.
+ */
+export async function beginPurge(q: Queryable, backupId: string): Promise<boolean> {
+  const result = await q.query({
+    text: `UPDATE backup_jobs b SET purge_started_at = coalesce(b.purge_started_at, now()) WHERE b.run_id = $1 AND ${PURGEABLE}`,
+    values: [backupId],
+  });
+  return result.rowCount === 1;
+}
+
+/** Records that no object of the backup is left. False: no purge of it had begun. */
+export async function markPurged(q: Queryable, backupId: string): Promise<boolean> {
+  const result = await q.query({
+    text: "UPDATE backup_jobs SET purged_at = coalesce(purged_at, now()) WHERE run_id = $1 AND purge_started_at IS NOT NULL",
+    values: [backupId],
+  });
+  return result.rowCount === 1;
+}

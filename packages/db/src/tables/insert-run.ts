@@ -1,0 +1,114 @@
+import { randomUUID } from "node:crypto";
+import { z } from "zod";
+import type { Queryable } from "../control-database.ts";
+import { firstRow, jsonb } from "../rows.ts";
+import { RUN_COLUMNS, Run, type RunKind } from "./run-row.ts";
+
+export interface NewRun {
+  /** A new UUID when left out. */
+  readonly id?: string;
+  readonly kind: RunKind;
+  /** Null for a discovery, and only there. */
+  readonly tenantId: string | null;
+  readonly sourceId: string;
+  /** How often it may be tried in all, 1 … */
+  readonly maxAttempts: number;
+  /** Anything JSON can say; never a secret. */
+  readonly params?: unknown;
+  readonly parentRunId?: string;
+  /** The user's id, or the part of the system that asks. */
+  readonly requestedBy: string;
+  /** `digest` must cover the route and the body, so that one key can't mean two things. */
+  readonly idempotency?: { readonly key: string; readonly digest: string } | undefined;
+}
+
+export type InsertRunResult =
+  | { readonly outcome: "created"; readonly run: Run }
+  /** The same request came before; this is its run. */
+  | { readonly outcome: "existing"; readonly run: Run }
+  /** The key came before with another request. */
+  | { readonly outcome: "idempotency_conflict"; readonly runId: string }
+  /** Another restore of the tenant is queued or running. */
+  | { readonly outcome: "restore_in_progress"; readonly runId: string };
+
+/** A row that belongs to the run and is written by the same statement: `columns` of `table`, beside run_id, tenant_id and source_id. */
+export interface Companion {
+  readonly table: "backup_jobs" | "restore_jobs";
+  readonly columns: Readonly<Record<string, unknown>>;
+}
+
+// Between "somebody else has it" and looking who, that somebody may have ended; more often than this it is no coincidence.
+const RACES = 5;
+
+/** Writes the run, and its companion, in one statement. A conflict costs a second one and is a result, not an error. */
+export async function insertRunWith(q: Queryable, run: NewRun, companion: Companion | null): Promise<InsertRunResult> {
+  const id = run.id ?? randomUUID();
+  for (let race = 0; race < RACES; race += 1) {
+    const created = firstRow(await q.query(insertStatement(id, run, companion)), Run);
+    if (created !== null) return { outcome: "created", run: created };
+    const holder = await whoHasIt(q, run);
+    if (holder !== null) return holder;
+  }
+  throw new Error(`run ${id} could not be inserted: its id is taken, or its rivals come and go`);
+}
+
+function insertStatement(
+  id: string,
+  run: NewRun,
+  companion: Companion | null,
+): { name: string; text: string; values: unknown[] } {
+  const values = [
+    id,
+    run.kind,
+    run.tenantId,
+    run.sourceId,
+    run.maxAttempts,
+    jsonb(run.params ?? {}),
+    run.parentRunId ?? null,
+    run.requestedBy,
+    run.idempotency?.key ?? null,
+    run.idempotency?.digest ?? null,
+  ];
+  const columns = Object.keys(companion?.columns ?? {});
+  const job =
+    companion === null
+      ? ""
+      : `, job AS (
+  INSERT INTO ${companion.table} (run_id, tenant_id, source_id, ${columns.join(", ")})
+  SELECT r.id, r.tenant_id, r.source_id, ${columns.map((_, index) => `$${values.length + index + 1}`).join(", ")} FROM run r)`;
+  return {
+    name: `insert_run_with_${companion?.table ?? "nothing"}`,
+    text: `WITH run AS (
+  INSERT INTO runs (id, kind, tenant_id, source_id, max_attempts, params, parent_run_id, requested_by, idempotency_key, request_digest)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+  ON CONFLICT DO NOTHING RETURNING *)${job}
+SELECT ${RUN_COLUMNS} FROM run r`,
+    values: [...values, ...Object.values(companion?.columns ?? {})],
+  };
+}
+
+const KeyedRun = Run.extend({ requestDigest: z.string() });
+
+async function whoHasIt(q: Queryable, run: NewRun): Promise<InsertRunResult | null> {
+  if (run.idempotency !== undefined) {
+    const keyed = await q.query({
+      text: `SELECT ${RUN_COLUMNS}, r.request_digest AS "requestDigest" FROM runs r
+WHERE r.tenant_id IS NOT DISTINCT FROM $1 AND (r.tenant_id IS NOT NULL OR r.source_id = $2) AND r.requested_by = $3 AND r.idempotency_key = $4`,
+      values: [run.tenantId, run.sourceId, run.requestedBy, run.idempotency.key],
+    });
+    const found = firstRow(keyed, KeyedRun);
+    if (found !== null) {
+      const { requestDigest, ...existing } = found;
+      return requestDigest === run.idempotency.digest
+        ? { outcome: "existing", run: existing }
+        : { outcome: "idempotency_conflict", runId: existing.id };
+    }
+  }
+  if (run.kind !== "restore") return null;
+  const live = await q.query({
+    text: "SELECT id FROM runs WHERE tenant_id = $1 AND kind = 'restore' AND status IN ('queued', 'running')",
+    values: [run.tenantId],
+  });
+  const holder = firstRow(live, z.object({ id: z.uuid() }));
+  return holder === null ? null : { outcome: "restore_in_progress", runId: holder.id };
+}
