@@ -2,7 +2,7 @@ import { type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import { JOBS, JobName, QUEUES, type QueueName, type RunPayload } from "./catalog.ts";
 import { connectConsumer, type QueueLocation } from "./connection.ts";
 import { LEASE_MS } from "./ledger.ts";
-import { type Log, throttledErrors } from "./log.ts";
+import { throttledErrors } from "./log.ts";
 import { type ExecutorOptions, type OutcomeByJob, RunExecutor, type Verdict } from "./run-executor.ts";
 
 export interface ConsumerOptions<Run, Outcomes extends OutcomeByJob>

@@ -22,14 +22,14 @@ export function queuesOn(connection: Redis, prefix: string): RunQueues {
   return { backups: open("backups"), restores: open("restores"), discovery: open("discovery") };
 }
 
-/** How many jobs of a queue are in which state. */
+/** How many jobs of a queue are in one state. */
 export interface QueueDepth {
   readonly queue: QueueName;
-  readonly waiting: number;
-  readonly active: number;
-  readonly delayed: number;
-  readonly failed: number;
+  readonly state: (typeof STATES)[number];
+  readonly jobs: number;
 }
+
+const STATES = ["waiting", "active", "delayed", "failed"] as const;
 
 /** The queues for those who look at them: Bull Board and metrics. */
 export interface OpenQueues {
@@ -48,7 +48,7 @@ export function openQueues(location: QueueLocation, onError: (error: Error) => v
   for (const name of QUEUES) byName[name].on("error", onError);
   return {
     queues: QUEUES.map((name) => byName[name]),
-    depths: () => Promise.all(QUEUES.map((name) => depthOf(name, byName[name]))),
+    depths: async () => (await Promise.all(QUEUES.map((name) => depthsOf(name, byName[name])))).flat(),
     ping: async () => {
       await connection.ping();
     },
@@ -59,13 +59,7 @@ export function openQueues(location: QueueLocation, onError: (error: Error) => v
   };
 }
 
-async function depthOf(name: QueueName, queue: RunQueue): Promise<QueueDepth> {
-  const counts = await queue.getJobCounts("waiting", "prioritized", "active", "delayed", "failed");
-  return {
-    queue: name,
-    waiting: (counts["waiting"] ?? 0) + (counts["prioritized"] ?? 0),
-    active: counts["active"] ?? 0,
-    delayed: counts["delayed"] ?? 0,
-    failed: counts["failed"] ?? 0,
-  };
+async function depthsOf(name: QueueName, queue: RunQueue): Promise<QueueDepth[]> {
+  const counts = await queue.getJobCounts(...STATES);
+  return STATES.map((state) => ({ queue: name, state, jobs: counts[state] ?? 0 }));
 }
