@@ -1,0 +1,15 @@
+export { StorageError, type StorageErrorCode } from "./errors.ts";
+export type {
+  ByteRange,
+  CallOptions,
+  GetOptions,
+  ListOptions,
+  ObjectBody,
+  ObjectInfo,
+  ObjectStore,
+  PutOptions,
+  StoredObject,
+} from "./object-store.ts";
+export { openStore, StoreConfig } from "./open.ts";
+export { withPrefix } from "./with-prefix.ts";
+export { type Retry, type RetryOptions, withRetry } from "./with-retry.ts";
