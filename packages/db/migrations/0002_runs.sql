@@ -59,11 +59,7 @@ CREATE UNIQUE INDEX one_run_per_source_request ON runs (source_id, requested_by,
 -- The pairs of src/run-states.ts (RUN_TRANSITIONS); a test compares them all.
 CREATE FUNCTION allow_only_known_transitions() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF CASE OLD.status
-       WHEN 'queued' THEN NEW.status IN ('running', 'cancelled')
-       WHEN 'running' THEN true
-       ELSE false
-     END THEN
+  IF OLD.status = 'running' OR (OLD.status = 'queued' AND NEW.status IN ('running', 'cancelled')) THEN
     RETURN NEW;
   END IF;
   RAISE EXCEPTION 'a run can''t go from % to %', OLD.status, NEW.status

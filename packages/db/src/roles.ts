@@ -1,4 +1,6 @@
 import pg from "pg";
+import { z } from "zod";
+import { firstRow } from "./rows.ts";
 
 const ROLES = ["rowback_tenant", "rowback_system"] as const;
 
@@ -19,45 +21,45 @@ const ATTEMPTS = 20;
  */
 export async function ensureRoles(client: pg.Client): Promise<void> {
   for (const role of ROLES) {
-    await againWhenRaced(() => createRole(client, role));
-    await againWhenRaced(() => letMeBecome(client, role));
+    await againWhenRaced(() => ensureRole(client, role));
+    await againWhenRaced(() => ensureMembership(client, role));
   }
 }
 
-async function createRole(client: pg.Client, role: string): Promise<void> {
-  const { rows } = await client.query("SELECT rolsuper OR rolbypassrls AS unbound FROM pg_roles WHERE rolname = $1", [
-    role,
-  ]);
-  if (rows.length === 0) {
-    await client.query(`CREATE ROLE ${pg.escapeIdentifier(role)} NOLOGIN NOBYPASSRLS`);
-    return;
-  }
-  if (rows[0].unbound)
-    throw new Error(`role ${role} exists and bypasses row-level security; ALTER ROLE ${role} NOSUPERUSER NOBYPASSRLS`);
-}
-
-async function letMeBecome(client: pg.Client, role: string): Promise<void> {
-  const { rows } = await client.query(
-    "SELECT current_setting('server_version_num')::int AS version, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser",
+async function ensureRole(client: pg.Client, role: string): Promise<void> {
+  const found = firstRow(
+    await client.query("SELECT rolsuper OR rolbypassrls AS unbound FROM pg_roles WHERE rolname = $1", [role]),
+    z.object({ unbound: z.boolean() }),
   );
-  const { version, superuser } = rows[0];
-  // Since 16 the creator of a role may administer it but not become it (createrole_self_grant is empty by default).
-  // INHERIT FALSE: the user's own statements must not silently carry the roles' rights.
-  const separate = version >= 160_000;
-  const may = await client.query(`SELECT pg_has_role(current_user, $1, '${separate ? "SET" : "MEMBER"}') AS may`, [
-    role,
-  ]);
-  if (superuser || may.rows[0].may) return;
-  try {
+  if (found === null) {
+    await client.query(`CREATE ROLE ${pg.escapeIdentifier(role)} NOLOGIN NOBYPASSRLS`);
+  } else if (found.unbound) {
+    throw new Error(`role ${role} bypasses row-level security: ALTER ROLE ${role} NOSUPERUSER NOBYPASSRLS`);
+  }
+}
+
+const Standing = z.object({ version: z.int(), superuser: z.boolean(), member: z.boolean() });
+
+async function ensureMembership(client: pg.Client, role: string): Promise<void> {
+  // From 16 on, whoever creates a role may administer it but not become it (createrole_self_grant is empty by default).
+  const standing = firstRow(
     await client.query(
-      `GRANT ${pg.escapeIdentifier(role)} TO CURRENT_USER${separate ? " WITH SET TRUE, INHERIT FALSE" : ""}`,
-    );
+      `SELECT v.version, u.rolsuper AS superuser,
+  pg_has_role(current_user, $1, CASE WHEN v.version >= 160000 THEN 'SET' ELSE 'MEMBER' END) AS member
+FROM (SELECT current_setting('server_version_num')::int AS version) v, pg_roles u WHERE u.rolname = current_user`,
+      [role],
+    ),
+    Standing,
+  );
+  if (standing === null || standing.superuser || standing.member) return;
+  // INHERIT FALSE: the user's own statements must not silently carry the roles' rights.
+  const grant = `GRANT ${pg.escapeIdentifier(role)} TO CURRENT_USER${standing.version >= 160_000 ? " WITH SET TRUE, INHERIT FALSE" : ""}`;
+  try {
+    await client.query(grant);
   } catch (cause) {
     if (sqlState(cause) !== "42501") throw cause;
-    throw new Error(
-      `this user may not become ${role}; ask an administrator of the cluster for: GRANT ${role} TO <this user>${separate ? " WITH SET TRUE, INHERIT FALSE" : ""}`,
-      { cause },
-    );
+    const advice = grant.replace("CURRENT_USER", "<the user of DATABASE_URL>");
+    throw new Error(`this user may not become ${role}; ask an administrator of the cluster for: ${advice}`, { cause });
   }
 }
 
