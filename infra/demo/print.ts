@@ -1,0 +1,42 @@
+const WIDTH = 78;
+
+/** One step of the story. */
+export function heading(text: string): void {
+  console.log(`\n\x1b[1m${text}\x1b[0m`);
+}
+
+export function line(text: string): void {
+  console.log(`  ${text}`);
+}
+
+/** Rows in aligned columns; numbers to the right. */
+export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): void {
+  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => String(row[column] ?? "").length)));
+  const print = (row: readonly (string | number)[]): void => {
+    const cells = row.map((cell, column) => {
+      const width = widths[column] ?? 0;
+      return typeof cell === "number" ? String(cell).padStart(width) : cell.padEnd(width);
+    });
+    line(cells.join("  ").trimEnd());
+  };
+  print(head);
+  line(widths.map((width) => "─".repeat(width)).join("──"));
+  for (const row of rows) print(row);
+}
+
+/** A bar that is drawn over itself on a terminal, and once at its end elsewhere. */
+export function progressBar(label: string): (share: number) => void {
+  let ended = false;
+  return (share) => {
+    if (ended || (!process.stdout.isTTY && share < 1)) return;
+    ended = share >= 1;
+    const filled = Math.round(share * 30);
+    const bar = `  ${label} ${"█".repeat(filled)}${"░".repeat(30 - filled)} ${String(Math.round(share * 100)).padStart(3)} %`;
+    process.stdout.write(process.stdout.isTTY ? `\r${bar.slice(0, WIDTH)}${ended ? "\n" : ""}` : `${bar}\n`);
+  };
+}
+
+export function check(truth: boolean, text: string): void {
+  line(`${truth ? "\x1b[32m✔\x1b[0m" : "\x1b[31m✘\x1b[0m"} ${text}`);
+  if (!truth) throw new Error(`the proof failed: ${text}`);
+}
