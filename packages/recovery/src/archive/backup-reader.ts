@@ -1,7 +1,26 @@
-import type { ObjectStore } from "@rowback/storage";
-import type { TableName } from "../postgres/tenancy.ts";
+import { createHash } from "node:crypto";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { createGunzip } from "node:zlib";
+import { type ObjectStore, StorageError } from "@rowback/storage";
+import { RecoveryError } from "../errors.ts";
+import { toRecoveryError } from "../postgres/source-error.ts";
+import { type TableName, tableLabel } from "../postgres/tenancy.ts";
 import type { TableProgress } from "../verb-context.ts";
-import type { Manifest } from "./manifest.ts";
+import { equalFingerprints, FingerprintSum } from "./fingerprint.ts";
+import type { Manifest, ManifestTable } from "./manifest.ts";
+import { decodeManifest } from "./manifest-text.ts";
+import { type BackupId, manifestKey } from "./object-keys.ts";
+import { PartReader } from "./part-reader.ts";
+
+/** A row longer than this comes in several chunks. */
+const LONGEST_HELD_ROW = 1_048_576;
+/** What gunzip hands over at a time. */
+const GUNZIP_BYTES = 262_144;
+/** No honest manifest is near this; a damaged or foreign object must not fill the memory. */
+const MOST_MANIFEST_BYTES = 256 * 1_048_576;
+
+const NEWLINE = 0x0a;
 
 /** A backup that exists, opened for reading. Holds no resource: nothing to close. */
 export interface BackupArchive {
@@ -13,14 +32,19 @@ export interface BackupArchive {
    * The end of the iteration proves the table: part sizes and SHA-256, row count, raw bytes and fingerprint were all checked. Anything
    * else throws `archive_damaged`, so nothing read before the end may be kept. Memory stays flat at any size.
    *
-   * @throws RecoveryError `archive_damaged`, `unknown_table` (not in this backup), `store_*`; the signal's reason on abort
+   * @throws RecoveryError `archive_damaged`, `unknown_table` (not in this backup), `store_*`, `cancelled` on abort
    */
   readTable(table: TableName, options?: { readonly signal?: AbortSignal | undefined }): AsyncIterable<Buffer>;
-  /** Reads and checks every part and every table. @throws RecoveryError `archive_damaged` naming the table, `store_*` */
+  /** Reads and checks every part and every table. @throws RecoveryError `archive_damaged` naming the table, `store_*`, `cancelled` */
   verify(options?: {
     readonly signal?: AbortSignal | undefined;
     readonly onProgress?: ((table: TableProgress) => void) | undefined;
   }): Promise<void>;
+}
+
+export interface OpenBackupOptions extends BackupId {
+  readonly expectManifestSha256?: string | null | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -29,14 +53,158 @@ export interface BackupArchive {
  *
  * @throws RecoveryError `archive_damaged` (no manifest, or not the one expected), `manifest_unsupported`, `manifest_invalid`, `store_*`
  */
-export async function openBackup(
-  _store: ObjectStore,
-  _options: {
-    readonly tenantId: string;
-    readonly backupId: string;
-    readonly expectManifestSha256?: string | null | undefined;
-    readonly signal?: AbortSignal | undefined;
-  },
-): Promise<BackupArchive> {
-  throw new Error("being written");
+export async function openBackup(store: ObjectStore, options: OpenBackupOptions): Promise<BackupArchive> {
+  const { tenantId, backupId, signal } = options;
+  try {
+    const bytes = await readManifest(store, options);
+    const manifestSha256 = createHash("sha256").update(bytes).digest("hex");
+    const expected = options.expectManifestSha256 ?? manifestSha256;
+    if (manifestSha256 !== expected) throw damaged("The manifest is not the one that the run wrote");
+    const manifest = decodeManifest(bytes);
+    if (manifest.backupId !== backupId || manifest.tenantId !== tenantId) {
+      throw damaged("The manifest is another backup's");
+    }
+    return new StoredBackup(new PartReader(store, { tenantId, backupId }), manifest, manifestSha256);
+  } catch (error) {
+    throw toRecoveryError(error, { tenantId, signal });
+  }
+}
+
+class StoredBackup implements BackupArchive {
+  readonly manifest: Manifest;
+  readonly manifestSha256: string;
+  readonly #parts: PartReader;
+
+  constructor(parts: PartReader, manifest: Manifest, manifestSha256: string) {
+    this.#parts = parts;
+    this.manifest = manifest;
+    this.manifestSha256 = manifestSha256;
+  }
+
+  async *readTable(
+    table: TableName,
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): AsyncGenerator<Buffer> {
+    const { tenantId } = this.manifest;
+    const label = tableLabel(table);
+    const entry = this.manifest.tables.find((candidate) => tableLabel(candidate.table) === label);
+    if (entry === undefined) {
+      throw new RecoveryError("unknown_table", `The backup holds no table ${label}`, { tenantId, table: label });
+    }
+    try {
+      yield* wholeRows(this.#checkedText(entry, options.signal));
+    } catch (error) {
+      throw toRecoveryError(isGzipError(error) ? damaged(`A block of ${label} is damaged`, error) : error, {
+        tenantId,
+        table: label,
+        signal: options.signal,
+      });
+    }
+  }
+
+  async verify(
+    options: {
+      readonly signal?: AbortSignal | undefined;
+      readonly onProgress?: ((table: TableProgress) => void) | undefined;
+    } = {},
+  ): Promise<void> {
+    for (const entry of this.manifest.tables.toSorted(byFirstPart)) {
+      for await (const _rows of this.readTable(entry.table, options)) {
+        // The end of the stream is what counts.
+      }
+      const { rows } = entry.fingerprint;
+      options.onProgress?.({ table: tableLabel(entry.table), rows, bytes: entry.rawBytes, done: true });
+    }
+  }
+
+  /** The table's COPY text in chunks cut anywhere; its end proves count, bytes and fingerprint. */
+  async *#checkedText(entry: ManifestTable, signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
+    const sum = new FingerprintSum();
+    let rawBytes = 0;
+    for await (const text of this.#text(entry, signal)) {
+      signal?.throwIfAborted();
+      rawBytes += text.length;
+      if (rawBytes > entry.rawBytes)
+        throw damaged(`${tableLabel(entry.table)} has more than its ${entry.rawBytes} bytes`);
+      sum.addText(text);
+      yield text;
+    }
+    if (rawBytes !== entry.rawBytes || !equalFingerprints(sum.result(), entry.fingerprint)) {
+      throw damaged(`${tableLabel(entry.table)} does not hold the rows its fingerprint was taken of`);
+    }
+  }
+
+  async *#text(entry: ManifestTable, signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
+    if (entry.ranges.length === 0) return;
+    const gunzip = createGunzip({ chunkSize: GUNZIP_BYTES });
+    const pumped = pipeline(Readable.from(this.#stored(entry, signal)), gunzip, signal === undefined ? {} : { signal });
+    pumped.catch(() => {});
+    yield* gunzip;
+    await pumped;
+  }
+
+  async *#stored(entry: ManifestTable, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
+    for (const part of this.manifest.parts) {
+      const ranges = entry.ranges.filter((range) => range.part === part.part);
+      if (ranges.length > 0) yield* this.#parts.read(part, ranges, signal);
+    }
+  }
+}
+
+/** The same text, cut at the ends of rows; only a row that is too long to hold comes in pieces. */
+async function* wholeRows(text: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let begun: Buffer[] = [];
+  let begunBytes = 0;
+  for await (const chunk of text) {
+    const end = chunk.lastIndexOf(NEWLINE) + 1;
+    if (end > 0) {
+      begun.push(chunk.subarray(0, end));
+      yield begun.length === 1 ? chunk.subarray(0, end) : Buffer.concat(begun);
+      begun = [];
+      begunBytes = 0;
+    }
+    if (end < chunk.length) {
+      begun.push(chunk.subarray(end));
+      begunBytes += chunk.length - end;
+    }
+    if (begunBytes > LONGEST_HELD_ROW) {
+      yield Buffer.concat(begun);
+      begun = [];
+      begunBytes = 0;
+    }
+  }
+}
+
+async function readManifest(store: ObjectStore, options: OpenBackupOptions): Promise<Buffer> {
+  const { signal } = options;
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  try {
+    for await (const piece of await store.get(manifestKey(options), signal === undefined ? {} : { signal })) {
+      pieces.push(piece);
+      bytes += piece.length;
+      if (bytes > MOST_MANIFEST_BYTES) throw damaged("The manifest is longer than any manifest can be");
+    }
+  } catch (error) {
+    if (error instanceof StorageError && error.code === "object_missing") throw damaged("The backup has no manifest");
+    throw error;
+  }
+  return Buffer.concat(pieces);
+}
+
+/** Tables that share a part follow one another, so that the part is read once. */
+function byFirstPart(a: ManifestTable, b: ManifestTable): number {
+  return (a.ranges[0]?.part ?? 0) - (b.ranges[0]?.part ?? 0);
+}
+
+/** zlib's errors of damaged or truncated input: Z_DATA_ERROR, Z_BUF_ERROR and their like. */
+function isGzipError(error: unknown): boolean {
+  return error instanceof Error && "code" in error && typeof error.code === "string" && error.code.startsWith("Z_");
+}
+
+function damaged(message: string, cause?: unknown): RecoveryError {
+  return new RecoveryError("archive_damaged", message, {
+    hint: "Restore from another backup, and check the object store.",
+    cause,
+  });
 }

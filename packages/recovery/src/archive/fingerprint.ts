@@ -1,9 +1,18 @@
 import xxhash from "xxhash-wasm";
 import type { Fingerprint } from "./manifest.ts";
+import { INPUT_BYTES, RowEngine } from "./row-engine.ts";
 
 const { h64Raw, create64 } = await xxhash();
 
-const NEWLINE = 0x0a;
+/** Hashes one row that is too long for a row engine, piece by piece. */
+export interface LongRowHash {
+  update(piece: Uint8Array): unknown;
+  digest(): bigint;
+}
+
+export function hashLongRow(): LongRowHash {
+  return create64();
+}
 
 /** The fingerprint of no rows. */
 export const NO_ROWS: Fingerprint = { rows: 0, sum: "0000000000000000" };
@@ -15,32 +24,36 @@ export const NO_ROWS: Fingerprint = { rows: 0, sum: "0000000000000000" };
 export class FingerprintSum {
   #rows = 0;
   #sum = 0n;
-  /** The hash of a row whose beginning has passed and whose newline has not. */
-  #open: ReturnType<typeof create64> | null = null;
+  #engine: RowEngine | null = null;
+  /** Bytes at the start of the engine's input that belong to a row whose newline has not passed. */
+  #held = 0;
+  /** Such a row that outgrew the input. */
+  #longRow: LongRowHash | null = null;
 
   /** One row's COPY text without its newline. */
   addRow(row: Uint8Array): void {
-    this.#rows += 1;
-    this.#sum += h64Raw(row);
+    this.#count(h64Raw(row));
   }
 
   /** The next bytes of a COPY text stream; rows may begin and end anywhere in it. */
   addText(text: Uint8Array): void {
-    let start = 0;
-    for (let end = text.indexOf(NEWLINE); end !== -1; end = text.indexOf(NEWLINE, start)) {
-      const row = text.subarray(start, end);
-      if (this.#open === null) {
-        this.addRow(row);
-      } else {
-        this.#rows += 1;
-        this.#sum += this.#open.update(row).digest();
-        this.#open = null;
+    let rest = this.#longRow === null ? text : this.#endLongRow(this.#longRow, text);
+    this.#engine ??= new RowEngine(0);
+    while (rest.length > 0) {
+      const taken = Math.min(rest.length, INPUT_BYTES - this.#held);
+      this.#engine.input.set(rest.subarray(0, taken), this.#held);
+      rest = rest.subarray(taken);
+      const end = this.#held + taken;
+      const counted = this.#engine.countRows(end);
+      this.#rows += this.#engine.takeRowCount();
+      this.#engine.input.copyWithin(0, counted, end);
+      this.#held = end - counted;
+      if (this.#held === INPUT_BYTES) {
+        this.#longRow = hashLongRow();
+        this.#longRow.update(this.#engine.input);
+        this.#held = 0;
+        rest = this.#endLongRow(this.#longRow, rest);
       }
-      start = end + 1;
-    }
-    if (start < text.length) {
-      this.#open ??= create64();
-      this.#open.update(text.subarray(start));
     }
   }
 
@@ -58,10 +71,30 @@ export class FingerprintSum {
 
   /** @throws RangeError if text ended inside a row, or more rows were subtracted than added: a defect of the caller. */
   result(): Fingerprint {
-    if (this.#open !== null) throw new RangeError("COPY text ended inside a row");
+    if (this.#held > 0 || this.#longRow !== null) throw new RangeError("COPY text ended inside a row");
     if (this.#rows < 0) throw new RangeError("more rows subtracted than there were");
-    return { rows: this.#rows, sum: BigInt.asUintN(64, this.#sum).toString(16).padStart(16, "0") };
+    return fingerprintOf(this.#rows, this.#sum + (this.#engine?.sum ?? 0n));
   }
+
+  /** What of `text` comes after the long row's newline; all of it belongs to the row while there is none. */
+  #endLongRow(row: LongRowHash, text: Uint8Array): Uint8Array {
+    const newline = text.indexOf(0x0a);
+    row.update(newline === -1 ? text : text.subarray(0, newline));
+    if (newline === -1) return text.subarray(text.length);
+    this.#count(row.digest());
+    this.#longRow = null;
+    return text.subarray(newline + 1);
+  }
+
+  #count(hash: bigint): void {
+    this.#rows += 1;
+    this.#sum += hash;
+  }
+}
+
+/** The written form of a count and a sum; the sum is taken modulo 2^64. */
+export function fingerprintOf(rows: number, sum: bigint): Fingerprint {
+  return { rows, sum: BigInt.asUintN(64, sum).toString(16).padStart(16, "0") };
 }
 
 /** Reads COPY text to its end. An abort ends the stream with the signal's reason. */

@@ -1,0 +1,95 @@
+import { createHash } from "node:crypto";
+import type { ObjectStore, StoredObject } from "@rowback/storage";
+import { RecoveryError } from "../errors.ts";
+import { LaneWriter } from "./lane-writer.ts";
+import type { Manifest, ManifestPart } from "./manifest.ts";
+import { encodeManifest } from "./manifest-text.ts";
+import { type BackupId, manifestKey, partKey } from "./object-keys.ts";
+import { PartWriter } from "./part-writer.ts";
+import { RowEngine } from "./row-engine.ts";
+
+/** Blocks of one lane that may be filling, compressing or waiting for the store at once. */
+const SLOTS = 6;
+
+/** Cleaning up after a failure must not hold a worker for long; the sweeper finds what is left. */
+const CLEAN_UP_MS = 10_000;
+
+export interface BackupWriterOptions {
+  readonly signal: AbortSignal;
+  /** What the tenant may still store; null for no limit. */
+  readonly mostBytes: number | null;
+}
+
+/** Writes the objects of one backup. Parts become visible one by one, the backup only by `writeManifest`. */
+export class BackupWriter {
+  readonly #store: ObjectStore;
+  readonly #id: BackupId;
+  readonly #signal: AbortSignal;
+  readonly #mostBytes: number;
+  readonly #lanes: LaneWriter[] = [];
+  readonly #parts: ManifestPart[] = [];
+  #opened = 0;
+  #bytes = 0;
+
+  constructor(store: ObjectStore, id: BackupId, options: BackupWriterOptions) {
+    this.#store = store;
+    this.#id = { tenantId: id.tenantId, backupId: id.backupId };
+    this.#signal = options.signal;
+    this.#mostBytes = options.mostBytes ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** A writer for one connection's tables. Lanes work side by side; each writes parts of its own. */
+  openLane(): LaneWriter {
+    const lane = new LaneWriter(this, new RowEngine(SLOTS));
+    this.#lanes.push(lane);
+    return lane;
+  }
+
+  /** The next part; its number is taken in the order in which parts get their first block. */
+  openPart(): { readonly number: number; readonly writer: PartWriter } {
+    const number = this.#opened;
+    this.#opened += 1;
+    return { number, writer: new PartWriter(this.#store, partKey(this.#id, number), this.#signal) };
+  }
+
+  /** Every lane tells what it is about to store. @throws RecoveryError `store_full` over the limit */
+  claimBytes(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes > this.#mostBytes) {
+      throw new RecoveryError(
+        "store_full",
+        `The backup needs more than the ${this.#mostBytes} bytes that are left to the tenant`,
+        {
+          hint: "Delete old backups, or raise the tenant's storage quota.",
+          retryable: false,
+        },
+      );
+    }
+  }
+
+  addPart(part: number, stored: StoredObject): void {
+    this.#parts.push({ part, bytes: stored.bytes, sha256: stored.sha256 });
+  }
+
+  /** Parts that are durable, by number; complete when every lane is finished. */
+  get parts(): readonly ManifestPart[] {
+    return this.#parts.toSorted((a, b) => a.part - b.part);
+  }
+
+  /** Makes the backup exist. Resolves when it is durable. */
+  async writeManifest(manifest: Manifest): Promise<{ readonly sha256: string; readonly bytes: number }> {
+    const text = encodeManifest(manifest);
+    this.claimBytes(text.length);
+    const stored = await this.#store.put(manifestKey(this.#id), text, { signal: this.#signal });
+    return { sha256: createHash("sha256").update(text).digest("hex"), bytes: stored.bytes };
+  }
+
+  /** After any failure: stops the lanes and deletes the parts, as far as the store lets it. Never throws. */
+  async abort(error: unknown): Promise<void> {
+    await Promise.allSettled(this.#lanes.map((lane) => lane.abort(error)));
+    const signal = AbortSignal.timeout(CLEAN_UP_MS);
+    await this.#store.delete([manifestKey(this.#id)], { signal }).catch(() => {});
+    const keys = Array.from({ length: this.#opened }, (_, part) => partKey(this.#id, part));
+    await this.#store.delete(keys, { signal }).catch(() => {});
+  }
+}

@@ -1,0 +1,22 @@
+import { promisify } from "node:util";
+import { createGzip, type Gzip, gzip, type ZlibOptions } from "node:zlib";
+
+const compress = promisify<Uint8Array, ZlibOptions, Buffer>(gzip);
+
+/** Level 1: the server sends rows faster than one core compresses them at any higher level (DESIGN §10). */
+const LEVEL = 1;
+
+/** One block: a gzip member of these rows. Runs on the libuv pool, so blocks are compressed side by side. */
+export function compressBlock(rows: Uint8Array): Promise<Buffer> {
+  return compress(rows, { level: LEVEL, chunkSize: outputChunk(rows.length) });
+}
+
+/** A block for one row that is longer than BLOCK_BYTES: it streams, because the row may not fit into memory. */
+export function compressLongRow(): Gzip {
+  return createGzip({ level: LEVEL });
+}
+
+/** What zlib allocates at a time: a third of the rows is mostly enough for all of the output at once. */
+function outputChunk(bytes: number): number {
+  return Math.max(4096, Math.ceil(bytes / 3));
+}
