@@ -77,6 +77,7 @@ export {
   claimRun,
   failRun,
   type HeldLease,
+  listCancelRequested,
   type Requeued,
   recordProgress,
   releaseRun,

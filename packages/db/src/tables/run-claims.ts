@@ -58,6 +58,17 @@ RETURNING r.id AS "runId", r.attempt_token AS "attemptToken", r.cancel_requested
   return allRows(result, Held);
 }
 
+/** Which of the held runs somebody wants cancelled: their attempt tokens. Reads only, so a worker may ask every second. */
+export async function listCancelRequested(q: Queryable, claims: readonly RunClaim[]): Promise<string[]> {
+  const result = await q.query({
+    name: "list_cancel_requested",
+    text: `SELECT r.attempt_token AS "attemptToken" FROM runs r
+WHERE r.id = ANY ($1::uuid[]) AND r.attempt_token = ANY ($2::uuid[]) AND r.cancel_requested_at IS NOT NULL`,
+    values: [claims.map((claim) => claim.runId), claims.map((claim) => claim.attemptToken)],
+  });
+  return allRows(result, Held.pick({ attemptToken: true })).map((row) => row.attemptToken);
+}
+
 /** Records how far the run has come. Null: the lease is lost, nothing was written. The caller throttles. */
 export async function recordProgress(q: Queryable, claim: RunClaim, progress: unknown): Promise<HeldLease | null> {
   const result = await q.query({
