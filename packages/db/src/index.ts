@@ -97,6 +97,7 @@ export {
 export {
   countRecentRuns,
   getRun,
+  getRuns,
   insertRun,
   lastDiscovery,
   listRuns,
@@ -105,6 +106,7 @@ export {
   requestCancel,
 } from "./tables/runs.ts";
 export {
+  deleteSource,
   getSource,
   getSourceConnection,
   insertSource,

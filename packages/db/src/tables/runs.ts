@@ -1,6 +1,6 @@
 import type { Queryable } from "../control-database.ts";
 import { cursorAt, type Page, type PageRequest, pageOf, readPage } from "../page.ts";
-import { firstRow } from "../rows.ts";
+import { allRows, firstRow } from "../rows.ts";
 import type { RunState } from "../run-states.ts";
 import type { TenantClient } from "../tenant-context.ts";
 import { type InsertRunResult, insertRunWith, type NewRun } from "./insert-run.ts";
@@ -22,6 +22,16 @@ export async function getRun(q: Queryable, runId: string): Promise<Run | null> {
     values: [runId],
   });
   return firstRow(result, Run);
+}
+
+/** The present state of many runs, in one query; unknown ones are left out. */
+export async function getRuns(q: Queryable, runIds: readonly string[]): Promise<Run[]> {
+  const result = await q.query({
+    name: "get_runs",
+    text: `SELECT ${RUN_COLUMNS} FROM runs r WHERE r.id = ANY ($1::uuid[])`,
+    values: [runIds],
+  });
+  return allRows(result, Run);
 }
 
 export interface RunFilter {

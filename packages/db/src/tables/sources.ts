@@ -81,6 +81,25 @@ export async function listSources(q: Queryable): Promise<Source[]> {
   return allRows(await q.query({ text: `SELECT ${COLUMNS} FROM sources s ORDER BY s.name` }), Source);
 }
 
+/**
+ * Forgets a source with its discoveries. `in_use`: a tenant has it, or a restore went into it; nothing was changed.
+ * System only.
+ */
+export async function deleteSource(q: Queryable, sourceId: string): Promise<"deleted" | "unknown" | "in_use"> {
+  const result = await q.query({
+    text: `WITH target AS (
+  SELECT s.id, EXISTS (SELECT FROM tenants t WHERE t.source_id = s.id)
+    OR EXISTS (SELECT FROM restore_jobs j WHERE j.target_source_id = s.id) AS used
+  FROM sources s WHERE s.id = $1 FOR UPDATE OF s),
+gone AS (DELETE FROM sources s USING target WHERE s.id = target.id AND NOT target.used)
+SELECT used FROM target`,
+    values: [sourceId],
+  });
+  const target = firstRow(result, z.object({ used: z.boolean() }));
+  if (target === null) return "unknown";
+  return target.used ? "in_use" : "deleted";
+}
+
 const Connection = z.object({ reference: z.string().nullable(), sealed: z.string().nullable() });
 
 /** How to reach the source; null when there is none. System only: a tenant's role may not read these columns. */

@@ -42,7 +42,7 @@ export async function updateTenantSettings(
 ): Promise<TenantSettings> {
   const result = await q.query({
     text: `INSERT INTO tenant_settings AS s (tenant_id, storage_quota_bytes, backups_per_hour, deleted_backup_grace_hours)
-VALUES ($1, $3, coalesce($4, $6), coalesce($5, $7))
+VALUES ($1, $3, coalesce($4::int, $6), coalesce($5::int, $7))
 ON CONFLICT (tenant_id) DO UPDATE SET
   storage_quota_bytes = CASE WHEN $2 THEN $3 ELSE s.storage_quota_bytes END,
   backups_per_hour = coalesce($4, s.backups_per_hour),
