@@ -83,16 +83,22 @@ export interface CatalogTable {
     readonly active: boolean;
   };
   readonly privileges: {
+    /** On the schema; without it the others are of no use. */
+    readonly usage: boolean;
     readonly select: boolean;
     readonly insert: boolean;
     readonly update: boolean;
     readonly delete: boolean;
   };
+  /** Rewrite rules: an INSERT, UPDATE or DELETE may become something else. */
+  readonly hasRules: boolean;
   /** Plain (non-partition) inheritance: the parent must be read and written with ONLY; children are tables of their own. */
   readonly hasInheritanceChildren: boolean;
   readonly inheritsFrom: readonly TableName[];
   /** Leaf partitions and sub-partitioned tables below it, in name order; empty for other kinds. */
   readonly partitions: readonly TableName[];
+  /** A partition is a foreign table: its rows are not of this server's snapshot. */
+  readonly foreignPartitions: boolean;
   /** The planner's estimate, -1 when it was never analyzed. Partitions summed. Not exact, and not part of the stamp. */
   readonly estimatedRows: number;
   /** Bytes of table and TOAST by the planner's page count (8 KiB pages as of the last VACUUM/ANALYZE). Partitions summed. */
