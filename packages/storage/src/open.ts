@@ -44,7 +44,10 @@ export function openStore(config: StoreConfig): ObjectStore {
       return openFilesystemStore({ root: config.root });
     case "s3": {
       const { driver: _, prefix, ...settings } = config;
-      const store = openS3Store({ ...settings, ownPrefix: prefix === undefined ? "" : `${prefix}/` });
+      const store = openS3Store({
+        ...settings,
+        ownPrefix: prefix === undefined ? "" : `${prefix.replace(/\/$/, "")}/`,
+      });
       return prefix === undefined ? store : withPrefix(store, prefix);
     }
   }

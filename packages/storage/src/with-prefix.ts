@@ -5,11 +5,11 @@ import type { ObjectInfo, ObjectStore } from "./object-store.ts";
 /**
  * The part of `store` whose keys begin with `<prefix>/`, seen as a store of its own. Keys in answers and errors are without the prefix.
  *
- * @param prefix a key itself, such as `rowback/production`; no slash at its ends.
+ * @param prefix a key itself, such as `rowback/production`; a slash at its end is taken off.
  */
 export function withPrefix(store: ObjectStore, prefix: string): ObjectStore {
-  assertKey(prefix);
-  const inner = `${prefix}/`;
+  const inner = `${prefix.replace(/\/$/, "")}/`;
+  assertKey(inner.slice(0, -1));
   const outside = (info: ObjectInfo): ObjectInfo => ({ ...info, key: info.key.slice(inner.length) });
   const inside = (key: string): string => {
     assertKey(key);

@@ -12,6 +12,8 @@ const MOST_REMEMBERED = 10_000;
 export class Folders {
   readonly #root: string;
   readonly #known = new Set<string>();
+  /** Folders that a put is about to give a file to, each as often as there are such puts. */
+  readonly #awaited = new Map<string, number>();
   readonly #making = new Map<string, Promise<void>>();
   readonly #syncs = new Map<string, { running: Promise<void>; next: Promise<void> | undefined }>();
 
@@ -26,6 +28,19 @@ export class Folders {
     const making = this.#making.get(folder) ?? this.#make(folder).finally(() => this.#making.delete(folder));
     this.#making.set(folder, making);
     await making;
+  }
+
+  /** Runs `fn` with the folder ensured, and not removed by `settleDeletes` here; another process may still remove it. */
+  async withFolder<T>(folder: string, fn: () => Promise<T>): Promise<T> {
+    this.#awaited.set(folder, (this.#awaited.get(folder) ?? 0) + 1);
+    try {
+      await this.ensure(folder);
+      return await fn();
+    } finally {
+      const others = (this.#awaited.get(folder) ?? 1) - 1;
+      if (others === 0) this.#awaited.delete(folder);
+      else this.#awaited.set(folder, others);
+    }
   }
 
   /** Rejects with ELOOP if a symbolic link is on the way to `folder`, with ENOENT if there is no such folder. */
@@ -46,6 +61,7 @@ export class Folders {
       if (errnoOf(error) !== "ENOENT" && errnoOf(error) !== "ENOTDIR") throw error;
     }
     for (let each = folder; each.length > this.#root.length; each = dirname(each)) {
+      if (this.#isAwaited(each)) return;
       this.#known.delete(each);
       const removed = await rmdir(each).then(
         () => true,
@@ -72,6 +88,11 @@ export class Folders {
       () => this.#syncNext(folder),
     );
     return busy.next;
+  }
+
+  #isAwaited(folder: string): boolean {
+    for (const awaited of this.#awaited.keys()) if (awaited === folder || awaited.startsWith(`${folder}/`)) return true;
+    return false;
   }
 
   #syncNext(folder: string): Promise<void> {

@@ -32,12 +32,12 @@ export function listFolder(request: ListingRequest): AsyncGenerator<ObjectInfo> 
 async function* walk(request: ListingRequest, folder: string): AsyncGenerator<ObjectInfo> {
   for await (const names of entriesInOrder(request, folder)) {
     for (let at = 0; at < names.length; at += STATS_AT_ONCE) {
-      request.signal?.throwIfAborted();
       const batch = names.slice(at, at + STATS_AT_ONCE);
       const stats = await Promise.all(
         batch.map((name) => (name.endsWith("/") ? null : statFile(request.root, folder + name))),
       );
       for (const [index, name] of batch.entries()) {
+        request.signal?.throwIfAborted();
         const stat = stats[index];
         if (name.endsWith("/")) yield* walk(request, folder + name);
         else if (stat) yield { key: folder + name, bytes: stat.size, modifiedAt: stat.mtime };

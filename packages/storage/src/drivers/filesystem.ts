@@ -47,7 +47,7 @@ const READ_BYTES = 256 * 1024;
  */
 const LEFTOVER_MS = 24 * 60 * 60 * 1000;
 const COLLECT_EVERY_MS = 60 * 60 * 1000;
-/** A delete elsewhere may remove the empty folder between our mkdir and our rename; losing that race so often in a row means something else. */
+/** A delete by another process may remove the empty folder between our mkdir and our rename; losing that race so often in a row means something else. */
 const PLACE_ATTEMPTS = 10;
 
 /** Objects as files under a folder: `<root>/<key>`; temporary files in `<root>/.rowback/tmp`. See `ObjectStore` for the contract. */
@@ -236,9 +236,9 @@ async function place({ root, folders }: Ready, temporary: string, key: string, o
   const folder = dirname(path);
   for (let attempt = 1; ; attempt++) {
     try {
-      await folders.ensure(folder);
-      if (onlyIfAbsent) await linkAbsent(temporary, path, key);
-      else await rename(temporary, path);
+      await folders.withFolder(folder, () =>
+        onlyIfAbsent ? linkAbsent(temporary, path, key) : rename(temporary, path),
+      );
       break;
     } catch (error) {
       if (errnoOf(error) !== "ENOENT" || attempt === PLACE_ATTEMPTS) throw error;
