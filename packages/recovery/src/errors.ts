@@ -5,6 +5,20 @@
 export const ERROR_CATALOG = {
   // what was asked for is wrong
   invalid_request: { retryable: false, status: 400, summary: "The request does not have the documented shape." },
+  payload_too_large: { retryable: false, status: 413, summary: "The request's body is larger than the API takes." },
+  unsupported_media_type: { retryable: false, status: 415, summary: "The request's body is not application/json." },
+  unauthenticated: { retryable: false, status: 401, summary: "No valid bearer token came with the request." },
+  forbidden: { retryable: false, status: 403, summary: "Your role does not allow this." },
+  idempotency_conflict: {
+    retryable: false,
+    status: 409,
+    summary: "The Idempotency-Key was used before for a different request.",
+  },
+  unavailable: {
+    retryable: true,
+    status: 503,
+    summary: "Rowback can't answer now: its control database does not, or the request took too long.",
+  },
   unknown_table: {
     retryable: false,
     status: 400,

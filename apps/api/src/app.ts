@@ -1,0 +1,91 @@
+import { randomUUID } from "node:crypto";
+import cors from "@fastify/cors";
+import helmet from "@fastify/helmet";
+import { getRuns, hasEnded, type Run } from "@rowback/db";
+import Fastify, { type FastifyInstance } from "fastify";
+import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
+import { authentication } from "./auth/authenticate.ts";
+import type { ApiContext, ApiDependencies } from "./context.ts";
+import { problems, sendProblem } from "./errors.ts";
+import { metrics } from "./metrics.ts";
+import { openapi } from "./openapi.ts";
+import { adminRoutes } from "./routes/admin.ts";
+import { backupRoutes } from "./routes/backups.ts";
+import { restoreRoutes } from "./routes/restores.ts";
+import { runRoutes } from "./routes/runs.ts";
+import { serviceRoutes } from "./routes/service.ts";
+import { sourceRoutes } from "./routes/sources.ts";
+import { tenantRoutes } from "./routes/tenants.ts";
+import { RunWatcher } from "./run-watcher.ts";
+
+export type { ApiDependencies } from "./context.ts";
+
+/** Progress reaches the row about once a second; looking twice as often shows each step. */
+const WATCH_INTERVAL_MS = 400;
+
+/**
+ * The whole HTTP API over the given connections, listening nowhere yet: `app.listen` serves it, `app.inject` tests it.
+ * Closing it ends the streams and leaves the connections to the caller.
+ */
+export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> {
+  const { settings } = deps;
+  const app = Fastify({
+    loggerInstance: deps.log,
+    genReqId: () => randomUUID(),
+    bodyLimit: settings.bodyLimitBytes,
+    // For the bytes of a request to arrive: a client that trickles them must not hold a socket for ever.
+    requestTimeout: settings.requestTimeoutMs,
+    trustProxy: deps.trustedProxies?.length ? [...deps.trustedProxies] : false,
+    forceCloseConnections: "idle",
+    frameworkErrors: (error, request, reply) => {
+      sendProblem(error, request, reply);
+    },
+  });
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  limitHandlers(app, settings.requestTimeoutMs);
+  const context: ApiContext = { ...deps, runWatcher: watchRuns(app, deps) };
+
+  await app.register(problems);
+  // No upgrade to HTTPS by force: TLS ends in front of us, and /docs must work on http://127.0.0.1.
+  await app.register(helmet, { contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } });
+  await app.register(cors, {
+    origin: [...settings.corsOrigins],
+    exposedHeaders: ["location", "preference-applied", "retry-after"],
+  });
+  await app.register(authentication, { db: deps.db, jwtSecret: settings.jwtSecret });
+  // Rate limits belong here, after the caller is known and before anything costs.
+  await app.register(metrics, { queueDepths: () => deps.queues.depths(), runWatchers: () => context.runWatcher.size });
+  await app.register(openapi);
+  for (const routes of [
+    serviceRoutes,
+    backupRoutes,
+    runRoutes,
+    restoreRoutes,
+    sourceRoutes,
+    tenantRoutes,
+    adminRoutes,
+  ]) {
+    await app.register(routes(context));
+  }
+  return app;
+}
+
+/** Routes that wait for a run state their own limit; a stream has none. */
+function limitHandlers(app: FastifyInstance, timeoutMs: number): void {
+  app.addHook("onRoute", (route) => {
+    if (route.config?.isStream !== true) route.handlerTimeout ??= timeoutMs;
+  });
+}
+
+function watchRuns(app: FastifyInstance, deps: ApiDependencies): RunWatcher<Run> {
+  const runWatcher = new RunWatcher<Run>({
+    load: (ids) => getRuns(deps.db.system, ids),
+    hasEnded: (run) => hasEnded(run.status),
+    onError: (err) => deps.log.warn({ err }, "the runs that clients follow could not be read; trying again"),
+    intervalMs: WATCH_INTERVAL_MS,
+  });
+  // Before the server waits for its connections to end: these would not end by themselves.
+  app.addHook("preClose", async () => runWatcher.close());
+  return runWatcher;
+}

@@ -1,0 +1,73 @@
+import type { Backup } from "@rowback/db";
+import { z } from "zod";
+import { isoOrNull, RunErrorView } from "./run-view.ts";
+
+const Count = z.int().nonnegative();
+
+/** A backup as clients see it; its id is its run's. What came of it is null until it has succeeded. */
+export const BackupView = z
+  .object({
+    id: z.uuid(),
+    tenantId: z.uuid(),
+    sourceId: z.uuid(),
+    status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
+    type: z.enum(["full", "incremental"]),
+    purpose: z.enum(["manual", "pre_restore"]),
+    parentBackupId: z.uuid().nullable(),
+    baseBackupId: z.uuid().nullable(),
+    requestedTables: z.array(z.string()).nullable().meta({ description: "Null: every protected table." }),
+    tables: z
+      .array(z.object({ table: z.string(), rows: Count, rawBytes: Count, fingerprint: z.unknown() }))
+      .nullable()
+      .meta({ description: "What is in it; the fingerprint is the order-independent one of docs/FORMAT.md." }),
+    rowCount: Count.nullable(),
+    rawBytes: Count.nullable(),
+    storedBytes: Count.nullable(),
+    objectCount: Count.nullable(),
+    manifestSha256: z.string().nullable(),
+    snapshotAt: z.iso
+      .datetime()
+      .nullable()
+      .meta({ description: "The moment whose rows it holds, by the source's clock." }),
+    serverVersion: z.string().nullable(),
+    progress: z.unknown(),
+    error: RunErrorView.nullable(),
+    requestedBy: z.string(),
+    createdAt: z.iso.datetime(),
+    startedAt: z.iso.datetime().nullable(),
+    finishedAt: z.iso.datetime().nullable(),
+    deletedAt: z.iso.datetime().nullable(),
+    purgedAt: z.iso.datetime().nullable(),
+  })
+  .meta({ id: "Backup" });
+export type BackupView = z.infer<typeof BackupView>;
+
+export function toBackupView(backup: Backup): BackupView {
+  return {
+    id: backup.id,
+    tenantId: backup.tenantId,
+    sourceId: backup.sourceId,
+    status: backup.status,
+    type: backup.type,
+    purpose: backup.purpose,
+    parentBackupId: backup.parentBackupId,
+    baseBackupId: backup.baseBackupId,
+    requestedTables: backup.tables,
+    tables: backup.tableStats,
+    rowCount: backup.rowCount,
+    rawBytes: backup.rawBytes,
+    storedBytes: backup.storedBytes,
+    objectCount: backup.objectCount,
+    manifestSha256: backup.manifestSha256,
+    snapshotAt: isoOrNull(backup.snapshotAt),
+    serverVersion: backup.serverVersion,
+    progress: backup.progress,
+    error: backup.error,
+    requestedBy: backup.requestedBy,
+    createdAt: backup.createdAt.toISOString(),
+    startedAt: isoOrNull(backup.startedAt),
+    finishedAt: isoOrNull(backup.finishedAt),
+    deletedAt: isoOrNull(backup.deletedAt),
+    purgedAt: isoOrNull(backup.purgedAt),
+  };
+}

@@ -1,0 +1,41 @@
+import { openControlDatabase } from "@rowback/db";
+import { createProducer, openQueues } from "@rowback/jobs";
+import { openStore } from "@rowback/storage";
+import closeWithGrace from "close-with-grace";
+import { buildApp } from "./app.ts";
+import { readConfig } from "./config.ts";
+import { createLogger } from "./logger.ts";
+
+// Kubernetes kills 30 s after it asked; the last seconds are for closing the connections.
+const DRAIN_MS = 25_000;
+
+const config = readConfig();
+const log = createLogger(config.logLevel);
+const redis = { redisUrl: config.redisUrl, prefix: config.queuePrefix };
+const onRedisError = (err: Error): void => log.warn({ err }, "Redis can't be reached; trying again");
+
+const db = openControlDatabase({
+  url: config.databaseUrl,
+  maxConnections: config.databaseConnections,
+  applicationName: "rowback-api",
+  onIdleError: (err) => log.warn({ err }, "the control database closed a connection"),
+});
+const producer = createProducer({ ...redis, onError: onRedisError });
+const queues = openQueues(redis, onRedisError);
+const store = openStore(config.store);
+const app = await buildApp({
+  db,
+  producer,
+  queues,
+  store,
+  log,
+  settings: config.settings,
+  trustedProxies: config.trustedProxies,
+});
+
+closeWithGrace({ delay: DRAIN_MS, logger: log }, async ({ err }) => {
+  if (err !== undefined) log.fatal({ err }, "stopping after a defect");
+  await app.close();
+  await Promise.allSettled([producer.close(), queues.close(), store.close(), db.close()]);
+});
+await app.listen({ host: config.host, port: config.port });

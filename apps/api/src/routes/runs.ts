@@ -1,0 +1,96 @@
+import { Readable } from "node:stream";
+import { getRun, hasEnded, type Run, withTenant } from "@rowback/db";
+import type { FastifyRequest } from "fastify";
+import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
+import { z } from "zod";
+import { callerOf } from "../auth/caller.ts";
+import type { ApiContext } from "../context.ts";
+import { notFound } from "../problem.ts";
+import { IdParams, PROBLEMS } from "../responses.ts";
+import { RunView, toRunView } from "../run-view.ts";
+import { versionOf } from "../run-watcher.ts";
+
+/** Proxies commonly cut a connection that is silent for 30 or 60 seconds. */
+const HEARTBEAT_MS = 15_000;
+/** What an EventSource waits before it connects again. */
+const RECONNECT_MS = 2_000;
+
+const EventStream = z
+  .custom<Readable>((value) => value instanceof Readable)
+  .meta({ description: "Text of server-sent events." });
+const EventHeaders = z.looseObject({ "last-event-id": z.string().optional() });
+
+export function runRoutes({ db, runWatcher }: ApiContext): FastifyPluginAsyncZod {
+  return async (app) => {
+    app.get(
+      "/v1/runs/:id",
+      {
+        config: { access: "run:read" },
+        schema: {
+          tags: ["runs"],
+          summary: "A run, how far it is, and what came of it",
+          params: IdParams,
+          response: { 200: RunView, ...PROBLEMS },
+        },
+      },
+      async (request) => toRunView(await visibleRun(db, request, request.params.id)),
+    );
+
+    app.get(
+      "/v1/runs/:id/events",
+      {
+        exposeHeadRoute: false,
+        config: { access: "run:read", isStream: true },
+        schema: {
+          tags: ["runs"],
+          summary: "Server-sent events: `run` with the run's state at once and at each change, `end` with its last",
+          description:
+            "The stream ends with the run. A client that connects again with the Last-Event-ID of the end is answered 204, which tells an EventSource to stop.",
+          params: IdParams,
+          headers: EventHeaders,
+          response: {
+            200: { description: "Events", content: { "text/event-stream": { schema: EventStream } } },
+            204: z.undefined().meta({ description: "The run has ended, and the client has seen its last state." }),
+            ...PROBLEMS,
+          },
+        },
+      },
+      async (request, reply) => {
+        const run = await visibleRun(db, request, request.params.id);
+        if (hasEnded(run.status) && request.headers["last-event-id"] === versionOf(run)) return reply.code(204).send();
+        const left = new AbortController();
+        reply.raw.once("close", () => left.abort());
+        const states = runWatcher.watch(run.id, { quietMs: HEARTBEAT_MS, signal: left.signal });
+        return reply
+          .header("content-type", "text/event-stream")
+          .header("cache-control", "no-store")
+          .header("x-accel-buffering", "no")
+          .send(Readable.from(eventsOf(states)));
+      },
+    );
+  };
+}
+
+/** A tenant's run for its members; a run that is no tenant's for operators; for everybody else there is none. */
+async function visibleRun(db: ApiContext["db"], request: FastifyRequest, runId: string): Promise<Run> {
+  const { tenant, isOperator } = callerOf(request);
+  if (tenant !== null) {
+    const run = await withTenant(db, tenant.id, (client) => getRun(client, runId));
+    if (run !== null) return run;
+  }
+  if (isOperator) {
+    const run = await getRun(db.system, runId);
+    if (run !== null && run.tenantId === null) return run;
+  }
+  throw notFound("run");
+}
+
+/** The text of the stream: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation */
+async function* eventsOf(states: AsyncIterable<Run | null>): AsyncGenerator<string> {
+  yield `retry: ${RECONNECT_MS}\n\n`;
+  for await (const run of states) {
+    if (run === null) yield ": still here\n\n";
+    else
+      yield `event: ${hasEnded(run.status) ? "end" : "run"}\nid: ${versionOf(run)}\ndata: ${JSON.stringify(toRunView(run))}\n\n`;
+  }
+}
