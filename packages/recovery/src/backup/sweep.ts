@@ -72,9 +72,9 @@ async function* listBackups(store: ObjectStore, signal: AbortSignal): AsyncGener
   for await (const object of store.list(TENANTS_PREFIX, { signal })) {
     const key = parseObjectKey(object.key);
     if (key === null) continue;
-    if (current?.id.backupId !== key.backupId || current.id.tenantId !== key.tenantId) {
+    const { tenantId, backupId } = key;
+    if (current === null || current.id.tenantId !== tenantId || current.id.backupId !== backupId) {
       if (current !== null) yield current;
-      const { tenantId, backupId } = key;
       current = { id: { tenantId, backupId }, hasManifest: false, objects: 0, bytes: 0, youngest: 0 };
     }
     add(current, object, key.isManifest);
