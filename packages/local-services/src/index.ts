@@ -1,2 +1,5 @@
+export { type ClientTools, clientTools } from "./postgres/client-tools.ts";
 export { type PostgresOptions, type PostgresServer, startPostgres } from "./postgres/start-postgres.ts";
+export { startTcpProxy, type TcpProxy } from "./proxy/tcp-proxy.ts";
 export { type RedisOptions, type RedisServer, startRedis } from "./redis/start-redis.ts";
+export { type S3Server, startS3 } from "./s3/start-s3.ts";

@@ -18,6 +18,8 @@ export interface ServiceCommand {
   /** Everything the service prints goes here: a pipe would break, and could block the service, when this process dies. */
   logFile: string;
   stopSignal: NodeJS.Signals;
+  /** Milliseconds between the stop signal and SIGKILL; 10 s unless told. */
+  stopTimeoutMs?: number;
   /** Resolves when the service answers; throws while it does not. Asked again and again. */
   ready: () => Promise<void>;
   /** Milliseconds until a start that isn't ready counts as failed. */
@@ -26,7 +28,7 @@ export interface ServiceCommand {
 
 export interface ServiceProcess {
   pid: number;
-  /** Asks the service to stop, waits, kills it after 10 s. Idempotent. */
+  /** Asks the service to stop, waits, kills what does not. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -88,7 +90,7 @@ export async function startServiceProcess(service: ServiceCommand): Promise<Serv
   if (pid !== undefined) guardGroup(pid, service.stopSignal);
   const stop = async (): Promise<void> => {
     if (pid === undefined) return;
-    await endGroup(pid, service.stopSignal, 10_000);
+    await endGroup(pid, service.stopSignal, service.stopTimeoutMs ?? 10_000);
     releaseGroup(pid);
   };
   try {
