@@ -5,6 +5,15 @@ import { errnoOf } from "./filesystem-errors.ts";
 /** Folders remembered as made, durable and real. Beyond this, the oldest is asked about again: two system calls, no harm. */
 const MOST_REMEMBERED = 10_000;
 
+interface Making {
+  /** It is there, and no symbolic link. */
+  readonly made: Promise<void>;
+  /** It and its parents survive a power cut. */
+  readonly durable: Promise<void>;
+}
+
+const MADE: Making = { made: Promise.resolve(), durable: Promise.resolve() };
+
 /**
  * The folders under one root: made durably, checked once for symbolic links, then remembered, so that a put into a known folder asks the
  * filesystem nothing. A remembered folder that somebody removed shows as ENOENT; `forget` it and ensure it again.
@@ -14,7 +23,7 @@ export class Folders {
   readonly #known = new Set<string>();
   /** Folders that a put is about to give a file to, each as often as there are such puts. */
   readonly #awaited = new Map<string, number>();
-  readonly #making = new Map<string, Promise<void>>();
+  readonly #making = new Map<string, Making>();
   readonly #syncs = new Map<string, { running: Promise<void>; next: Promise<void> | undefined }>();
 
   /** @param root an absolute path with every symbolic link resolved; it exists. */
@@ -22,19 +31,18 @@ export class Folders {
     this.#root = root;
   }
 
-  /** Makes `folder` and its parents, each entry synced to disk. Rejects with ELOOP if one of them is a symbolic link. */
+  /**
+   * Makes `folder` and its parents, each entry synced to disk, all of them at once: one wait for the disk instead of one per level.
+   * Rejects with ELOOP if one of them is a symbolic link.
+   */
   async ensure(folder: string): Promise<void> {
-    if (folder === this.#root || this.#known.has(folder)) return;
-    const making = this.#making.get(folder) ?? this.#make(folder).finally(() => this.#making.delete(folder));
-    this.#making.set(folder, making);
-    await making;
+    await this.#make(folder).durable;
   }
 
-  /** Runs `fn` with the folder ensured, and not removed by `settleDeletes` here; another process may still remove it. */
-  async withFolder<T>(folder: string, fn: () => Promise<T>): Promise<T> {
+  /** Runs `fn`, during which `prune` here does not remove the folder; another process still may. */
+  async expecting<T>(folder: string, fn: () => Promise<T>): Promise<T> {
     this.#awaited.set(folder, (this.#awaited.get(folder) ?? 0) + 1);
     try {
-      await this.ensure(folder);
       return await fn();
     } finally {
       const others = (this.#awaited.get(folder) ?? 1) - 1;
@@ -53,13 +61,8 @@ export class Folders {
     for (let each = folder; each.length > this.#root.length; each = dirname(each)) this.#known.delete(each);
   }
 
-  /** Makes the deletes in `folder` survive a power cut, then removes it and its parents, as long as they are empty. */
-  async settleDeletes(folder: string): Promise<void> {
-    try {
-      await this.sync(folder);
-    } catch (error) {
-      if (errnoOf(error) !== "ENOENT" && errnoOf(error) !== "ENOTDIR") throw error;
-    }
+  /** Removes `folder` and its parents, as long as they are empty and nobody here is about to fill them. */
+  async prune(folder: string): Promise<void> {
     for (let each = folder; each.length > this.#root.length; each = dirname(each)) {
       if (this.#isAwaited(each)) return;
       this.#known.delete(each);
@@ -67,7 +70,7 @@ export class Folders {
         () => true,
         (error: unknown) => errnoOf(error) === "ENOENT",
       );
-      // In use, a mount, or not ours to remove: an empty folder harms nobody.
+      // Not empty, a mount, or not ours to remove: an empty folder harms nobody.
       if (!removed) return;
     }
   }
@@ -114,22 +117,39 @@ export class Folders {
     }
   }
 
-  async #make(folder: string): Promise<void> {
-    const parent = dirname(folder);
-    await this.ensure(parent);
+  #make(folder: string): Making {
+    if (folder === this.#root || this.#known.has(folder)) return MADE;
+    const already = this.#making.get(folder);
+    if (already !== undefined) return already;
+    const parent = this.#make(dirname(folder));
+    const made = parent.made.then(() => makeFolder(folder));
+    const making = { made, durable: this.#settle(folder, parent, made) };
+    this.#making.set(folder, making);
+    return making;
+  }
+
+  async #settle(folder: string, parent: Making, made: Promise<void>): Promise<void> {
     try {
-      await mkdir(folder, { mode: 0o700 });
-    } catch (error) {
-      if (errnoOf(error) !== "EEXIST") throw error;
-      const found = await lstat(folder);
-      if (found.isSymbolicLink()) throw systemError("ELOOP");
-      if (!found.isDirectory()) throw systemError("ENOTDIR");
+      // Also when it existed: another process may have made it and not yet synced it.
+      const synced = made.then(() => this.sync(dirname(folder)));
+      await Promise.all([parent.durable, synced]);
+      const oldest = this.#known.size < MOST_REMEMBERED ? undefined : this.#known.values().next().value;
+      if (oldest !== undefined) this.#known.delete(oldest);
+      this.#known.add(folder);
+    } finally {
+      this.#making.delete(folder);
     }
-    // Also when it existed: another process may have made it and not yet synced it.
-    await this.sync(parent);
-    const oldest = this.#known.size < MOST_REMEMBERED ? undefined : this.#known.values().next().value;
-    if (oldest !== undefined) this.#known.delete(oldest);
-    this.#known.add(folder);
+  }
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST") throw error;
+    const found = await lstat(folder);
+    if (found.isSymbolicLink()) throw systemError("ELOOP");
+    if (!found.isDirectory()) throw systemError("ENOTDIR");
   }
 }
 

@@ -75,15 +75,25 @@ class FilesystemStore implements ObjectStore {
     options.signal?.throwIfAborted();
     const ready = await this.#open("opening");
     await this.#collectLeftovers(ready);
-    const temporary = join(ready.temporary, randomUUID());
-    try {
-      const stored = await writeDurably(temporary, body, key, options.signal);
-      await naming("storing", key, () => place(ready, temporary, key, options.onlyIfAbsent ?? false));
-      return stored;
-    } catch (error) {
-      await rm(temporary, { force: true }).catch(() => {});
-      throw error;
-    }
+    const folder = dirname(join(ready.root, key));
+    return ready.folders
+      .expecting(folder, async () => {
+        const temporary = join(ready.temporary, randomUUID());
+        try {
+          // While the body is written; if it fails, `place` will say so.
+          ready.folders.ensure(folder).catch(() => {});
+          const stored = await writeDurably(temporary, body, key, options.signal);
+          await naming("storing", key, () => place(ready, temporary, key, options.onlyIfAbsent ?? false));
+          return stored;
+        } catch (error) {
+          await rm(temporary, { force: true }).catch(() => {});
+          throw error;
+        }
+      })
+      .catch(async (error: unknown) => {
+        await ready.folders.prune(folder);
+        throw error;
+      });
   }
 
   async get(key: string, options: GetOptions = {}): Promise<Readable> {
@@ -133,8 +143,9 @@ class FilesystemStore implements ObjectStore {
       await naming("deleting", key, () => deleteFile(folders, path));
       // Keys of one backup come together: their folder is synced and tried for emptiness once, behind the last of them.
       const next = keys[at + 1];
-      if (next === undefined || dirname(join(root, next)) !== folder)
-        await naming("deleting", key, () => folders.settleDeletes(folder));
+      if (next !== undefined && dirname(join(root, next)) === folder) continue;
+      await naming("deleting", key, () => folders.sync(folder).catch(nullIfMissing));
+      await folders.prune(folder);
     }
   }
 
@@ -236,9 +247,9 @@ async function place({ root, folders }: Ready, temporary: string, key: string, o
   const folder = dirname(path);
   for (let attempt = 1; ; attempt++) {
     try {
-      await folders.withFolder(folder, () =>
-        onlyIfAbsent ? linkAbsent(temporary, path, key) : rename(temporary, path),
-      );
+      await folders.ensure(folder);
+      if (onlyIfAbsent) await linkAbsent(temporary, path, key);
+      else await rename(temporary, path);
       break;
     } catch (error) {
       if (errnoOf(error) !== "ENOENT" || attempt === PLACE_ATTEMPTS) throw error;
