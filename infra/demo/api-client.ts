@@ -39,7 +39,7 @@ export class ApiClient {
     if (!response.ok) {
       throw new Error(`${method} ${path} answered ${response.status}: ${text}`);
     }
-    return answer.parse(JSON.parse(text));
+    return answer.parse(text === "" ? null : JSON.parse(text));
   }
 
   /** Starts a run and follows it to its end. */
