@@ -51,7 +51,9 @@ export class ApiClient {
       run = await this.call("GET", `/v1/runs/${run.id}`, Run);
     }
     if (run.status !== "succeeded") {
-      throw new Error(`${run.kind} ${run.status}: ${run.error?.code} ${run.error?.message} (${run.error?.hint ?? "no hint"})`);
+      throw new Error(
+        `${run.kind} ${run.status}: ${run.error?.code} ${run.error?.message} (${run.error?.hint ?? "no hint"})`,
+      );
     }
     onProgress(1);
     return run;

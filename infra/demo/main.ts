@@ -5,11 +5,10 @@
 import { readFile } from "node:fs/promises";
 import pg from "pg";
 import { z } from "zod";
-import { ApiClient } from "./api-client.ts";
+import { introduceTenants, OPERATOR, type People } from "./people.ts";
 import { check, heading, line, progressBar, table } from "./print.ts";
 import { changedTenants, digestTenants } from "./proof.ts";
 import { type Cleanup, type RunningSystem, startSystem } from "./services.ts";
-import { introduceTenants, OPERATOR, type People } from "./people.ts";
 
 const ACME = "00000000-0000-4000-8000-000000000001";
 
@@ -19,15 +18,27 @@ const Discovery = z.looseObject({
 const Plan = z.looseObject({
   digest: z.string(),
   tables: z.array(
-    z.looseObject({ table: z.string(), insert: z.number(), update: z.number(), delete: z.number(), unchanged: z.number() }),
+    z.looseObject({
+      table: z.string(),
+      insert: z.number(),
+      update: z.number(),
+      delete: z.number(),
+      unchanged: z.number(),
+    }),
   ),
 });
-const BackupFigures = z.looseObject({ rowCount: z.number(), rawBytes: z.number(), storedBytes: z.number(), objectCount: z.number() });
+const BackupFigures = z.looseObject({
+  rowCount: z.number(),
+  rawBytes: z.number(),
+  storedBytes: z.number(),
+  objectCount: z.number(),
+});
 
 async function main(): Promise<void> {
   const keep = process.argv.includes("--keep");
   const stop = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => stop.abort(new Error(`stopped by ${name}`)));
+  for (const name of ["SIGINT", "SIGTERM"] as const)
+    process.once(name, () => stop.abort(new Error(`stopped by ${name}`)));
   const cleanups: Cleanup[] = [];
   const started = Date.now();
   try {
@@ -51,14 +62,19 @@ async function tellTheStory(system: RunningSystem, signal: AbortSignal): Promise
   await runSql(system.sampleUrl, "sample-saas.sql");
   const original = await digestTenants(system.sampleUrl);
   const people = await introduceTenants(system, original, signal);
-  table(["customer", "rows"], people.tenants.map((tenant) => [tenant.name, tenant.rows]));
+  table(
+    ["customer", "rows"],
+    people.tenants.map((tenant) => [tenant.name, tenant.rows]),
+  );
   await showDiscovery(people);
 
   const acme = people.member;
   heading("13:00  Back up one tenant, Acme Studio");
   const backup = await acme.run("/v1/backups", {}, progressBar("backup"));
   const figures = BackupFigures.parse(backup.result);
-  line(`${figures.rowCount} rows, ${kib(figures.rawBytes)} of rows in ${kib(figures.storedBytes)}, ${figures.objectCount} objects, one snapshot`);
+  line(
+    `${figures.rowCount} rows, ${kib(figures.rawBytes)} of rows in ${kib(figures.storedBytes)}, ${figures.objectCount} objects, one snapshot`,
+  );
 
   heading("14:32  Somebody at Acme tidies up, and then repairs");
   await runSql(system.sampleUrl, "the-mistake.sql");
@@ -74,7 +90,11 @@ async function tellTheStory(system: RunningSystem, signal: AbortSignal): Promise
   );
 
   heading("14:41  Restore, in one transaction");
-  const restore = await acme.run("/v1/restores", { previewId: preview.id, planDigest: plan.digest }, progressBar("restore"));
+  const restore = await acme.run(
+    "/v1/restores",
+    { previewId: preview.id, planDigest: plan.digest },
+    progressBar("restore"),
+  );
   const restored = await digestTenants(system.sampleUrl);
   check(sameTenant(original, restored), "Acme is, row for row, what it was at 13:00");
   check(changedTenants(damaged, restored).join() === ACME, "no row of the four other customers was touched");
@@ -91,7 +111,10 @@ async function showDiscovery(people: People): Promise<void> {
   await people.operator.run(`/v1/sources/${people.sourceId}/discovery`, {});
   const discovery = await people.operator.call("GET", `/v1/sources/${people.sourceId}/discovery`, Discovery);
   const byKind = Map.groupBy(discovery.tables, (entry) => entry.scope?.kind ?? "unprotected");
-  table(["scope", "tables"], [...byKind].map(([kind, entries]) => [kind, entries.map((entry) => entry.table.replace("public.", "")).join(", ")]));
+  table(
+    ["scope", "tables"],
+    [...byKind].map(([kind, entries]) => [kind, entries.map((entry) => entry.table.replace("public.", "")).join(", ")]),
+  );
 }
 
 function sameTenant(before: readonly { account: string; digest: string }[], after: typeof before): boolean {

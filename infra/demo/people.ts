@@ -45,7 +45,11 @@ export async function introduceTenants(
   const tenants = [];
   for (const [index, account] of accounts.entries()) {
     const name = NAMES[index] ?? account.account;
-    const tenant = await operator.call("POST", "/v1/tenants", Created, { sourceId: source.id, key: account.account, name });
+    const tenant = await operator.call("POST", "/v1/tenants", Created, {
+      sourceId: source.id,
+      key: account.account,
+      name,
+    });
     tenants.push({ id: tenant.id, name, rows: account.rows });
   }
   const acme = tenants[0];

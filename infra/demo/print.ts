@@ -11,7 +11,9 @@ export function line(text: string): void {
 
 /** Rows in aligned columns; numbers to the right. */
 export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): void {
-  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => String(row[column] ?? "").length)));
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => String(row[column] ?? "").length)),
+  );
   const print = (row: readonly (string | number)[]): void => {
     const cells = row.map((cell, column) => {
       const width = widths[column] ?? 0;

@@ -97,7 +97,11 @@ async function stopApp(app: ChildProcess): Promise<void> {
 }
 
 async function runToEnd(script: string, env: NodeJS.ProcessEnv): Promise<void> {
-  const child = spawn(process.execPath, [join(ROOT, script)], { cwd: ROOT, env, stdio: ["ignore", "ignore", "inherit"] });
+  const child = spawn(process.execPath, [join(ROOT, script)], {
+    cwd: ROOT,
+    env,
+    stdio: ["ignore", "ignore", "inherit"],
+  });
   const [code] = await once(child, "exit");
   if (code !== 0) throw new Error(`${script} ended with exit code ${code}`);
 }
@@ -108,7 +112,8 @@ async function untilReady(url: string, signal: AbortSignal): Promise<void> {
     const answer = await fetch(url, { signal }).catch(() => null);
     if (answer?.ok) return;
     signal.throwIfAborted();
-    if (Date.now() > deadline) throw new Error(`${url} did not become ready: ${answer ? await answer.text() : "no answer"}`);
+    if (Date.now() > deadline)
+      throw new Error(`${url} did not become ready: ${answer ? await answer.text() : "no answer"}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
