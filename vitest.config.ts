@@ -6,6 +6,7 @@ const INTEGRATION_TESTS = TESTS.map((pattern) => pattern.replace("*.test.ts", "*
 export default defineConfig({
   test: {
     maxWorkers: 2,
+    reporters: ["default", "./infra/vitest/count-reporter.ts"],
     teardownTimeout: 30_000,
     projects: [
       {

@@ -69,7 +69,7 @@ it("says why a service did not start, with the end of its log", async () => {
     ready: () => Promise.reject(new Error("not yet")),
     startTimeoutMs: 5_000,
   });
-  await expect(start).rejects.toThrow(/A broken service did not start: ended with exit code 3[^]*no such setting/);
+  await expect(start).rejects.toThrow(/A broken service did not start: ended with exit code 3\n.*no such setting/);
 });
 
 it("kills a service that will not stop", async () => {
