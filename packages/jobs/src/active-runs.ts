@@ -15,6 +15,7 @@ export class RunStopped extends Error {
 /** A run this process is busy with. */
 export interface ActiveRun<Run> {
   readonly claim: Claim<Run>;
+  /** Asking for it notices a lease that ended while no timer had a chance to fire (a process that was frozen). */
   readonly signal: AbortSignal;
   stop(why: RunStopped["why"]): void;
 }
@@ -64,10 +65,14 @@ export class ActiveRuns<Run> {
   /** @param claimedAt `performance.now()` before the claim was asked for: its lease began no earlier. */
   add(claim: Claim<Run>, claimedAt: number): ActiveRun<Run> {
     const controller = new AbortController();
+    const stop = (why: RunStopped["why"]): void => controller.abort(new RunStopped(why));
     const run: Tracked<Run> = {
       claim,
-      signal: controller.signal,
-      stop: (why) => controller.abort(new RunStopped(why)),
+      get signal() {
+        if (performance.now() >= this.leaseEndsAt) stop("lease_lost");
+        return controller.signal;
+      },
+      stop,
       leaseEndsAt: claimedAt + this.#leaseMs,
     };
     this.#runs.set(claim.token, run);

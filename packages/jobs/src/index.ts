@@ -1,4 +1,4 @@
-export type { RunStopped } from "./active-runs.ts";
+export { RunStopped } from "./active-runs.ts";
 export { JOBS, JobName, QUEUES, type QueueName, RunPayload } from "./catalog.ts";
 export type { QueueLocation } from "./connection.ts";
 export { type Consumer, createConsumer } from "./consumer.ts";
@@ -11,13 +11,13 @@ export {
   type RunLedger,
   type RunProgress,
 } from "./ledger.ts";
+export { throttledErrors } from "./log.ts";
 export { createProducer, type EnqueueRequest, type Producer, QueueUnavailableError } from "./producer.ts";
 export { type OpenQueues, openQueues, type QueueDepth } from "./queues.ts";
 export type { ExecutionEvent, Handler, Handlers, Task } from "./run-executor.ts";
 export {
   ApplyRestoreParams,
   BackupParams,
-  BackupResult,
   BackupVerifyParams,
   BackupVerifyResult,
   DiscoveryParams,

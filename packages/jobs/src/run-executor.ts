@@ -9,7 +9,10 @@ export interface Task<Run, Outcomes extends OutcomeByJob> {
   readonly run: Run;
   /** 1 for the first attempt. */
   readonly attempt: number;
-  /** Aborts when the run was cancelled, its lease was lost, or the worker shuts down; its reason is a RunStopped. */
+  /**
+   * Aborts when the run was cancelled, its lease was lost, or the worker shuts down; its reason is a RunStopped. Ask for
+   * it anew before anything that can't be taken back: that also notices that this process was frozen past its lease.
+   */
   readonly signal: AbortSignal;
   /** Call it as often as you like; it is throttled. */
   report(progress: ProgressReport): void;
@@ -169,7 +172,9 @@ export class RunExecutor<Run, Outcomes extends OutcomeByJob> {
     return handler({
       run: active.claim.run,
       attempt: active.claim.attempt,
-      signal: active.signal,
+      get signal() {
+        return active.signal;
+      },
       report: (report) => progress.report(report),
       runChild: (childName, runId) => this.#runChild(childName, runId, active),
     });

@@ -4,8 +4,8 @@ import { z } from "zod";
 
 /** `schema.table`, unquoted, as discovery names it. */
 const TableLabel = z.string().min(1).max(200);
-/** Null: every protected table. */
-const Tables = z.array(TableLabel).min(1).max(50).nullable();
+/** Null: every protected table. A request may name 50; what a plan changes may be more. */
+const Tables = z.array(TableLabel).min(1).max(10_000).nullable();
 const Count = z.int().nonnegative();
 /** The text form that `Fingerprint` of @rowback/recovery has. */
 const Fingerprint = z.object({ rows: Count, sum: z.string().regex(/^[0-9a-f]{16}$/) });
@@ -31,23 +31,15 @@ export const DiscoveryResult = z.object({
 });
 export type DiscoveryResult = z.infer<typeof DiscoveryResult>;
 
+/** What came of it is in its `backup_jobs` row. */
 export const BackupParams = z.strictObject({
   tables: Tables,
   /** `pre_restore`: made by a restore's run (its `parent_run_id`) so that it can be undone. */
   purpose: z.enum(["manual", "pre_restore"]),
+  /** Before a restore into another database: that one is backed up, not the tenant's own source. */
+  targetSourceId: z.uuid().optional(),
 });
 export type BackupParams = z.infer<typeof BackupParams>;
-
-/** The figures of the backup, as in its `backup_jobs` row. Bytes and rows. */
-export const BackupResult = z.object({
-  backupId: z.uuid(),
-  rowCount: Count,
-  rawBytes: Count,
-  storedBytes: Count,
-  objectCount: Count,
-  tableCount: Count,
-});
-export type BackupResult = z.infer<typeof BackupResult>;
 
 export const BackupVerifyParams = z.strictObject({ backupId: z.uuid() });
 export type BackupVerifyParams = z.infer<typeof BackupVerifyParams>;
@@ -55,10 +47,10 @@ export type BackupVerifyParams = z.infer<typeof BackupVerifyParams>;
 /** A damaged backup is a failed run (`archive_damaged`), never a succeeded one with a bad result. */
 export const BackupVerifyResult = z.object({
   backupId: z.uuid(),
-  tableCount: Count,
+  manifestSha256: z.string(),
   rowCount: Count,
-  partCount: Count,
-  storedBytes: Count,
+  /** Bytes of COPY text that were read and checked. */
+  rawBytes: Count,
 });
 export type BackupVerifyResult = z.infer<typeof BackupVerifyResult>;
 
@@ -111,5 +103,6 @@ export const RestoreResult = z.object({
   /** What an undo brings back; null when the plan changed nothing. */
   preRestoreBackupId: z.uuid().nullable(),
   undoOf: z.uuid().nullable(),
+  warnings: z.array(z.string()),
 });
 export type RestoreResult = z.infer<typeof RestoreResult>;

@@ -1,0 +1,124 @@
+import { hostname } from "node:os";
+import { RecoveryError } from "@rowback/recovery/errors";
+import { StoreConfig } from "@rowback/storage";
+import { z } from "zod";
+
+const Port = z.coerce.number().pipe(z.int().min(0).max(65_535));
+const AtLeastOne = z.coerce.number().pipe(z.int().min(1));
+
+const Environment = z.object({
+  DATABASE_URL: z.string().min(1),
+  REDIS_URL: z.string().min(1),
+  /** `file:///folder`; left out where the S3_* settings name a bucket. */
+  STORE: z.string().startsWith("file:///").optional(),
+  S3_BUCKET: z.string().min(1).optional(),
+  S3_ENDPOINT: z.url().optional(),
+  S3_REGION: z.string().min(1).default("us-east-1"),
+  S3_ACCESS_KEY_ID: z.string().min(1).optional(),
+  S3_SECRET_ACCESS_KEY: z.string().min(1).optional(),
+  /** Base64 of 32 bytes; opens the sealed connection strings of sources. */
+  ROWBACK_SECRET_KEY: z
+    .base64()
+    .transform((text) => Buffer.from(text, "base64"))
+    .refine((key) => key.length === 32, "must be the base64 form of 32 bytes"),
+  HOST: z.string().min(1).default("127.0.0.1"),
+  /** Of /healthz and /metrics; 0 takes a free port. */
+  METRICS_PORT: Port.default(9464),
+  QUEUE_PREFIX: z.string().min(1).default("rowback"),
+  /** Runs of each queue at once. */
+  WORKER_CONCURRENCY: AtLeastOne.default(4),
+  DATABASE_CONNECTIONS: AtLeastOne.default(8),
+  /** The most connections this worker opens to one source. */
+  SOURCE_CONNECTIONS: AtLeastOne.default(8),
+  SHUTDOWN_GRACE_MS: z.coerce.number().pipe(z.int().nonnegative()).default(20_000),
+  LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info"),
+});
+
+export interface Config {
+  readonly workerName: string;
+  readonly databaseUrl: string;
+  readonly databaseConnections: number;
+  readonly redisUrl: string;
+  readonly queuePrefix: string;
+  readonly store: StoreConfig;
+  /** 32 bytes. */
+  readonly secretKey: Buffer;
+  /** What a source's `env:NAME` stands for. Throws `source_not_configured`. */
+  readonly resolveSecret: SecretResolver;
+  readonly host: string;
+  readonly metricsPort: number;
+  readonly concurrency: number;
+  readonly sourceConnections: number;
+  readonly graceMs: number;
+  readonly logLevel: string;
+  readonly sweep: SweepSettings;
+}
+
+/** How often the sweeper looks, in milliseconds. */
+export interface SweepSettings {
+  readonly everyMs: number;
+  /** How long a row may be queued before its job is looked for: the producer needs a moment between the two. */
+  readonly queuedForMs: number;
+  readonly garbageEveryMs: number;
+}
+
+export type SecretResolver = (reference: string) => string;
+
+// A lost job is found within a quarter of a minute, and an idle system is asked three times in it.
+export const SWEEP_SETTINGS: SweepSettings = { everyMs: 5_000, queuedForMs: 10_000, garbageEveryMs: 600_000 };
+
+/** Reads the environment, once, at the start. Throws an error that names each wrong variable and shows no value. */
+export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {
+  const parsed = Environment.safeParse(environment);
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+    throw new Error(`The environment is not complete:\n  ${problems.join("\n  ")}`);
+  }
+  const env = parsed.data;
+  return {
+    workerName: `${hostname()}/${process.pid}`,
+    databaseUrl: env.DATABASE_URL,
+    databaseConnections: env.DATABASE_CONNECTIONS,
+    redisUrl: env.REDIS_URL,
+    queuePrefix: env.QUEUE_PREFIX,
+    store: storeConfig(env),
+    secretKey: env.ROWBACK_SECRET_KEY,
+    resolveSecret: environmentSecrets(environment),
+    host: env.HOST,
+    metricsPort: env.METRICS_PORT,
+    concurrency: env.WORKER_CONCURRENCY,
+    sourceConnections: env.SOURCE_CONNECTIONS,
+    graceMs: env.SHUTDOWN_GRACE_MS,
+    logLevel: env.LOG_LEVEL,
+    sweep: SWEEP_SETTINGS,
+  };
+}
+
+/** Resolves `env:NAME` from this process's environment. Its errors name the setting and never show a value. */
+export function environmentSecrets(environment: Readonly<Record<string, string | undefined>>): SecretResolver {
+  return (reference) => {
+    const name = /^env:([A-Za-z_][A-Za-z0-9_]*)$/.exec(reference)?.[1];
+    const value = name === undefined ? undefined : environment[name];
+    if (value !== undefined && value !== "") return value;
+    throw new RecoveryError("source_not_configured", `The source's connection setting ${reference} is missing here.`, {
+      hint: "Set the variable in the environment of every worker, as env:NAME says.",
+    });
+  };
+}
+
+function storeConfig(env: z.infer<typeof Environment>): StoreConfig {
+  if (env.S3_BUCKET !== undefined) {
+    return StoreConfig.parse({
+      driver: "s3",
+      bucket: env.S3_BUCKET,
+      region: env.S3_REGION,
+      endpoint: env.S3_ENDPOINT,
+      accessKeyId: env.S3_ACCESS_KEY_ID,
+      secretAccessKey: env.S3_SECRET_ACCESS_KEY,
+      forcePathStyle: env.S3_ENDPOINT !== undefined,
+    });
+  }
+  if (env.STORE === undefined)
+    throw new Error("The environment is not complete: set STORE=file:///folder or S3_BUCKET");
+  return StoreConfig.parse({ driver: "filesystem", root: decodeURIComponent(new URL(env.STORE).pathname) });
+}

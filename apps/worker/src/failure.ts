@@ -1,0 +1,38 @@
+import type { Failure } from "@rowback/jobs";
+import { toRecoveryError } from "@rowback/recovery";
+import { RecoveryError } from "@rowback/recovery/errors";
+import { StorageError } from "@rowback/storage";
+import { ControlDatabaseError } from "./control.ts";
+
+/**
+ * What a run's row says of an error. The verbs throw RecoveryError. What else comes here is the control database's, or a
+ * defect, whose words stay in the log because they may hold anything.
+ */
+export function classify(error: unknown): Failure {
+  if (error instanceof RecoveryError) return failureOf(error);
+  if (error instanceof StorageError) return failureOf(toRecoveryError(error));
+  if (error instanceof ControlDatabaseError) {
+    return {
+      code: "internal",
+      message: error.message,
+      hint: "Check that Rowback's own database runs and is migrated.",
+      retryable: error.retryable,
+    };
+  }
+  return {
+    code: "internal",
+    message: `A defect in Rowback: ${error instanceof Error ? error.name : typeof error}.`,
+    hint: "Look for this run's id in the worker's log, and report it.",
+    retryable: false,
+  };
+}
+
+function failureOf(error: RecoveryError): Failure {
+  return {
+    code: error.code,
+    message: error.message,
+    hint: error.hint,
+    retryable: error.retryable,
+    table: error.context.table,
+  };
+}

@@ -1,0 +1,20 @@
+import type { ClaimedRun } from "@rowback/db";
+import type { Handlers } from "@rowback/jobs";
+import { backUp } from "./handlers/backup.ts";
+import { verify } from "./handlers/backup-verify.ts";
+import { discover } from "./handlers/discovery.ts";
+import { restore } from "./handlers/restore.ts";
+import { preview } from "./handlers/restore-preview.ts";
+import type { WorkerContext } from "./handlers/worker-context.ts";
+import type { Outcomes } from "./outcomes.ts";
+
+/** Every kind of run and the verb it comes down to; a forgotten one does not compile. */
+export function createHandlers(worker: WorkerContext): Handlers<ClaimedRun, Outcomes> {
+  return {
+    discovery: (task) => discover(worker, task),
+    backup: (task) => backUp(worker, task),
+    backup_verify: (task) => verify(worker, task),
+    restore_preview: (task) => preview(worker, task),
+    restore: (task) => restore(worker, task),
+  } satisfies Handlers<ClaimedRun, Outcomes>;
+}

@@ -1,0 +1,38 @@
+import { type ClaimedRun, getTenantSettings, storedBytes, withTenant } from "@rowback/db";
+import { BackupParams } from "@rowback/jobs";
+import { type BackupOutcome, backupTenant } from "@rowback/recovery";
+import { tableLabel } from "@rowback/recovery/plans";
+import { ofControlDatabase } from "../control.ts";
+import type { Outcomes } from "../outcomes.ts";
+import { type RunTask, tenantOf, verbContext, type WorkerContext } from "./worker-context.ts";
+
+/** Backs up the run's tenant, within what its quota leaves. */
+export async function backUp(worker: WorkerContext, task: RunTask): Promise<Outcomes["backup"]> {
+  const { run } = task;
+  const params = BackupParams.parse(run.params);
+  const [tenant, maxStoredBytes] = await Promise.all([tenantOf(worker, run), bytesLeft(worker, run)]);
+  return await worker.sources.use(params.targetSourceId ?? run.sourceId, async (pooled) => {
+    const outcome = await backupTenant(verbContext(worker, task, pooled), {
+      backupId: run.id,
+      tenantId: tenant.id,
+      tenantKey: tenant.key,
+      tables: params.tables,
+      catalogCache: pooled.catalogCache,
+      maxStoredBytes,
+    });
+    return { kind: "backup", outcome: outcomeRow(outcome) };
+  });
+}
+
+/** What the tenant may still store; null without a quota. */
+async function bytesLeft(worker: WorkerContext, { tenantId }: ClaimedRun): Promise<number | null> {
+  if (tenantId === null) return null;
+  const { storageQuotaBytes } = await getTenantSettings(worker.control, tenantId);
+  if (storageQuotaBytes === null) return null;
+  const stored = await ofControlDatabase(withTenant(worker.db, tenantId, storedBytes));
+  return Math.max(0, storageQuotaBytes - stored);
+}
+
+function outcomeRow(outcome: BackupOutcome): Outcomes["backup"]["outcome"] {
+  return { ...outcome, tables: outcome.tables.map((stats) => ({ ...stats, table: tableLabel(stats.table) })) };
+}

@@ -1,0 +1,43 @@
+import type { ClaimedRun, ControlDatabase, Queryable, Tenant } from "@rowback/db";
+import { getTenant } from "@rowback/db";
+import type { Task } from "@rowback/jobs";
+import type { Clock, Log, VerbContext } from "@rowback/recovery";
+import { RecoveryError } from "@rowback/recovery/errors";
+import type { ObjectStore } from "@rowback/storage";
+import { withLease } from "../leased-store.ts";
+import type { Outcomes } from "../outcomes.ts";
+import type { PooledSource, SourcePool } from "../source-pool.ts";
+
+/** What every handler has at hand. */
+export interface WorkerContext {
+  readonly db: ControlDatabase;
+  readonly control: Queryable;
+  readonly store: ObjectStore;
+  readonly sources: SourcePool;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export type RunTask = Task<ClaimedRun, Outcomes>;
+
+/** What a verb is given for this attempt of this run. */
+export function verbContext(worker: WorkerContext, task: RunTask, { source }: PooledSource): VerbContext {
+  return {
+    store: withLease(worker.store, task),
+    source,
+    clock: worker.clock,
+    log: worker.log,
+    get signal() {
+      return task.signal;
+    },
+    onProgress: (progress) => task.report(progress),
+  };
+}
+
+/** The run's tenant. Throws `not_found` where it is gone. */
+export async function tenantOf(worker: WorkerContext, run: ClaimedRun): Promise<Tenant> {
+  const tenant = run.tenantId === null ? null : await getTenant(worker.control, run.tenantId);
+  if (tenant === null)
+    throw new RecoveryError("not_found", "The run's tenant does not exist any more.", { runId: run.id });
+  return tenant;
+}

@@ -1,0 +1,31 @@
+import pino, { type Logger } from "pino";
+
+const SECRET_FIELDS = ["connectionString", "password", "secret", "token", "databaseUrl", "redisUrl", "secretKey"];
+
+/** JSON lines on stdout. Fields that hold secrets are left out, and whatever looks like `user:password@` is masked in errors. */
+export function createLog(level: string, bindings: Readonly<Record<string, string>>): Logger {
+  return pino({
+    level,
+    base: { ...bindings },
+    redact: { paths: [...SECRET_FIELDS, ...SECRET_FIELDS.map((field) => `*.${field}`)], censor: "[redacted]" },
+    serializers: { error: describeError, err: describeError },
+  });
+}
+
+/** What a log may say of an error: no field of the driver's (which may hold rows or settings), and no credentials. */
+export function describeError(error: unknown): object {
+  if (!(error instanceof Error)) return { message: withoutCredentials(String(error)) };
+  const cause = error.cause === undefined ? {} : { cause: describeError(error.cause) };
+  return {
+    name: error.name,
+    message: withoutCredentials(error.message),
+    stack: withoutCredentials(error.stack ?? ""),
+    ...("code" in error && typeof error.code === "string" ? { code: error.code } : {}),
+    ...cause,
+  };
+}
+
+/** The text with `scheme://user:password@host` masked. */
+export function withoutCredentials(text: string): string {
+  return text.replaceAll(/\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi, "$1***@");
+}

@@ -1,0 +1,167 @@
+import {
+  beginPurge,
+  type ControlDatabase,
+  type EnqueueableRun,
+  getRun,
+  listEnqueueable,
+  listPurgeable,
+  markPurged,
+  type Queryable,
+  takeBackExpiredRuns,
+} from "@rowback/db";
+import type { Producer } from "@rowback/jobs";
+import { type Clock, collectGarbage, deleteBackup, type Log } from "@rowback/recovery";
+import type { ObjectStore } from "@rowback/storage";
+import type { SweepSettings } from "./config.ts";
+import { describeError } from "./log.ts";
+import { withSweepLock } from "./sweep-lock.ts";
+
+export interface SweeperOptions {
+  readonly db: ControlDatabase;
+  readonly control: Queryable;
+  readonly producer: Producer;
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly settings: SweepSettings;
+}
+
+export interface Sweeper {
+  /** Stops after the sweep that is under way, if any; a collection of garbage is broken off. */
+  close(): Promise<void>;
+}
+
+// Some ten milliseconds of work for each side: long enough to be few, short enough for nobody to wait behind.
+const BATCH = 1_000;
+// A sweep of a hundred thousand rows takes seconds; whatever it takes, four times as long is left to the runs themselves.
+const REST_FACTOR = 4;
+// Parts younger than this may belong to a run whose row this process has not seen yet.
+const GARBAGE_GRACE_MS = 3_600_000;
+
+/** What the queue may lose and a crash may leave behind is put right here, by whichever worker gets to it first. */
+export function startSweeper(options: SweeperOptions): Sweeper {
+  const stop = new AbortController();
+  const { everyMs, garbageEveryMs } = options.settings;
+  const loops = [
+    repeat("runs", everyMs, stop.signal, options.log, () => sweepRuns(options, stop.signal)),
+    repeat("garbage", garbageEveryMs, stop.signal, options.log, () => sweepGarbage(options, stop.signal)),
+  ];
+  return {
+    close: async () => {
+      stop.abort();
+      await Promise.all(loops);
+    },
+  };
+}
+
+/** Takes back the runs of dead workers, then sees to it that every queued run has a job. */
+export async function sweepRuns(options: SweeperOptions, signal: AbortSignal): Promise<void> {
+  await withSweepLock(options.db, "sweep-runs", async (client) => {
+    await takeBackRuns(options, signal);
+    await enqueueLostRuns(options, client, signal);
+  });
+}
+
+async function takeBackRuns({ control, producer, log }: SweeperOptions, signal: AbortSignal): Promise<void> {
+  for (let more = true; more && !signal.aborted; ) {
+    const taken = await takeBackExpiredRuns(control, {
+      limit: BATCH,
+      error: {
+        code: "lease_lost",
+        message: "The run's worker stopped answering.",
+        hint: "Look at the worker's log around this time; it was killed, or its machine was lost.",
+        retryable: true,
+      },
+    });
+    for (const { id, kind, status, worker } of taken) {
+      log.warn({ runId: id, kind, status, worker }, "took a run back from a worker that stopped answering");
+    }
+    const queued = taken.filter((run) => run.status === "queued");
+    await producer.ensureEnqueued(queued.map(({ id, kind }) => ({ name: kind, runId: id })));
+    more = taken.length === BATCH;
+  }
+}
+
+async function enqueueLostRuns(
+  { producer, log, settings }: SweeperOptions,
+  client: Queryable,
+  signal: AbortSignal,
+): Promise<void> {
+  let after: EnqueueableRun | undefined;
+  let added = 0;
+  while (!signal.aborted) {
+    const runs = await listEnqueueable(client, {
+      forMs: settings.queuedForMs,
+      limit: BATCH,
+      ...(after === undefined ? {} : { after }),
+    });
+    added += await producer.ensureEnqueued(runs.map(({ id, kind }) => ({ name: kind, runId: id })));
+    after = runs.at(-1);
+    if (runs.length < BATCH) break;
+  }
+  if (added > 0) log.warn({ runs: added }, "enqueued runs whose jobs were lost");
+}
+
+/** Removes backups whose grace is over, then what crashed backups left in the store. */
+export async function sweepGarbage(options: SweeperOptions, signal: AbortSignal): Promise<void> {
+  await withSweepLock(options.db, "sweep-garbage", async () => {
+    await purgeBackups(options, signal);
+    await collectGarbage(
+      { store: options.store, clock: options.clock, log: options.log, signal },
+      {
+        graceMs: GARBAGE_GRACE_MS,
+        isLive: async ({ backupId }) =>
+          ["queued", "running"].includes((await getRun(options.control, backupId))?.status ?? ""),
+        hasFailed: async ({ backupId }) =>
+          ["failed", "cancelled"].includes((await getRun(options.control, backupId))?.status ?? ""),
+      },
+    );
+  });
+}
+
+async function purgeBackups({ control, store, log }: SweeperOptions, signal: AbortSignal): Promise<void> {
+  for (let more = true; more && !signal.aborted; ) {
+    const backups = await listPurgeable(control, BATCH);
+    let purged = 0;
+    for (const { id, tenantId } of backups) {
+      if (signal.aborted || !(await beginPurge(control, id))) continue;
+      await deleteBackup(store, { tenantId, backupId: id }, { signal });
+      if (await markPurged(control, id)) purged += 1;
+    }
+    if (purged > 0) log.info({ backups: purged }, "purged deleted backups whose grace was over");
+    more = backups.length === BATCH && purged > 0;
+  }
+}
+
+/** Again and again with a rest between, until the signal; an error is logged and the next turn tries again. */
+async function repeat(
+  sweep: string,
+  everyMs: number,
+  signal: AbortSignal,
+  log: Log,
+  turn: () => Promise<void>,
+): Promise<void> {
+  while (!signal.aborted) {
+    const startedAt = performance.now();
+    try {
+      await turn();
+    } catch (error) {
+      if (!signal.aborted)
+        log.error({ sweep, error: describeError(error) }, "a sweep failed; the next one tries again");
+    }
+    await rest(Math.max(everyMs, REST_FACTOR * (performance.now() - startedAt)), signal);
+  }
+}
+
+function rest(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

@@ -1,0 +1,105 @@
+import { type ClaimedRun, openControlDatabase } from "@rowback/db";
+import { createConsumer, createProducer, type Handlers, openQueues, throttledErrors } from "@rowback/jobs";
+import type { Clock } from "@rowback/recovery";
+import { type ObjectStore, openStore, type StoreConfig, withRetry } from "@rowback/storage";
+import type { Logger } from "pino";
+import type { Config } from "./config.ts";
+import { controlQueries } from "./control.ts";
+import { classify } from "./failure.ts";
+import type { WorkerContext } from "./handlers/worker-context.ts";
+import { createHandlers } from "./handlers.ts";
+import { createLog, describeError } from "./log.ts";
+import { createMetrics } from "./metrics.ts";
+import { startMonitorServer } from "./monitor-server.ts";
+import type { Outcomes } from "./outcomes.ts";
+import { createRunLedger } from "./run-ledger.ts";
+import { SourcePool } from "./source-pool.ts";
+import { startSweeper } from "./sweeper.ts";
+
+export interface RunningWorker {
+  /** Of /healthz and /metrics. */
+  readonly monitorPort: number;
+  /**
+   * Takes no more runs, lets the active ones end within the grace period, hands the others back, and closes everything.
+   * Called again, it ends the grace period at once.
+   */
+  close(): Promise<void>;
+}
+
+export interface WorkerOptions {
+  readonly log?: Logger;
+  readonly clock?: Clock;
+  /** In place of the real handlers: the queue's benchmark and tests. */
+  readonly handlers?: (worker: WorkerContext) => Handlers<ClaimedRun, Outcomes>;
+}
+
+/** Starts one worker in this process. Resolves when it takes runs. */
+export async function startWorker(config: Config, options: WorkerOptions = {}): Promise<RunningWorker> {
+  const log = options.log ?? createLog(config.logLevel, { worker: config.workerName });
+  const clock = options.clock ?? { now: () => new Date() };
+  const onRedisError = throttledErrors(log, "Redis does not answer");
+  const location = { redisUrl: config.redisUrl, prefix: config.queuePrefix };
+  const applicationName = `rowback worker ${config.workerName}`;
+
+  const db = openControlDatabase({
+    url: config.databaseUrl,
+    maxConnections: config.databaseConnections,
+    applicationName,
+    onIdleError: (error) => log.warn({ error: describeError(error) }, "a connection to the control database was lost"),
+  });
+  const control = controlQueries(db);
+  const store = openRetryingStore(config.store, log);
+  const sources = new SourcePool({
+    control,
+    secretKey: config.secretKey,
+    resolveSecret: config.resolveSecret,
+    maxConnections: config.sourceConnections,
+    applicationName,
+  });
+  const producer = createProducer({ ...location, onError: onRedisError });
+  const queues = openQueues(location, onRedisError);
+  const worker: WorkerContext = { db, control, store, sources, clock, log };
+
+  const metrics = createMetrics({ queues, activeRuns: () => consumer.activeRuns });
+  const consumer = createConsumer({
+    ...location,
+    concurrency: { backups: config.concurrency, restores: config.concurrency, discovery: config.concurrency },
+    handlers: (options.handlers ?? createHandlers)(worker),
+    ledger: createRunLedger(db, control, config.workerName),
+    classify,
+    log,
+    observe: metrics.observe,
+  });
+  const sweeper = startSweeper({ db, control, producer, store, clock, log, settings: config.sweep });
+  const monitor = await startMonitorServer({ host: config.host, port: config.metricsPort, registry: metrics.registry });
+  await consumer.ready();
+  log.info({ monitorPort: monitor.port, concurrency: config.concurrency }, "the worker takes runs");
+
+  let closing: Promise<void> | null = null;
+  const closeAll = async (): Promise<void> => {
+    log.info({ activeRuns: consumer.activeRuns, graceMs: config.graceMs }, "the worker takes no more runs");
+    await Promise.all([consumer.close({ graceMs: config.graceMs }), sweeper.close()]);
+    await Promise.allSettled([sources.close(), producer.close(), queues.close(), monitor.close()]);
+    await Promise.allSettled([store.close(), db.close()]);
+    log.info({}, "the worker has ended");
+  };
+  return {
+    monitorPort: monitor.port,
+    close: () => {
+      if (closing === null) closing = closeAll();
+      else void consumer.close({ graceMs: 0 });
+      return closing;
+    },
+  };
+}
+
+// A store that hiccups is asked again for some ten seconds; one that is down is the job's to try again later.
+const STORE_RETRY = { attempts: 5, minDelayMs: 200, maxDelayMs: 5_000 };
+
+function openRetryingStore(config: StoreConfig, log: Logger): ObjectStore {
+  return withRetry(openStore(config), {
+    ...STORE_RETRY,
+    onRetry: ({ operation, attempt, delayMs, error }) =>
+      log.warn({ operation, attempt, delayMs, error: describeError(error) }, "the object store is asked again"),
+  });
+}
