@@ -3,3 +3,4 @@ export { DiscoveredTable, planScopes, UnprotectedReason } from "./postgres/disco
 export { Finding } from "./postgres/finding.ts";
 export { preflight } from "./postgres/preflight.ts";
 export { ForeignKeyStep, ScopeRule, TableName, TableScope, Tenancy, tableLabel } from "./postgres/tenancy.ts";
+export { changedTables, RestoreExpectation, RestoreOutcome, RestorePlan, RestoreRequest } from "./restore/plan.ts";
