@@ -15,6 +15,11 @@ export function jsonResponse<T extends z.ZodType>(description: string, schema: T
   return { description, content: { "application/json": { schema } } } as const;
 }
 
+/** A body that may be left out when all of its members may. */
+export function optionalBody<T extends z.ZodType>(body: T) {
+  return z.preprocess((given) => given ?? {}, body);
+}
+
 /** A path's `:id`. */
 export const IdParams = z.object({ id: z.uuid() });
 

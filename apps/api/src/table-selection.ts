@@ -8,13 +8,9 @@ const MAX_TABLES = 50;
 const MAX_NAME_LENGTH = 130;
 
 /** `table` or `schema.table`, unquoted. */
-export const TableNames = z
-  .array(plainText(MAX_NAME_LENGTH))
-  .min(1)
-  .max(MAX_TABLES)
-  .meta({
-    description: "Names of protected tables, `table` or `schema.table`, unquoted, case kept; left out: all of them.",
-  });
+export const TableNames = z.array(plainText(MAX_NAME_LENGTH)).min(1).max(MAX_TABLES).meta({
+  description: "Names of protected tables, `table` or `schema.table`, unquoted, case kept; left out: all of them.",
+});
 
 /** What the last discovery, or a backup, knows of one table. */
 export interface KnownTable {

@@ -23,17 +23,17 @@ import { BackupView, toBackupView } from "../backup-view.ts";
 import type { ApiContext } from "../context.ts";
 import { discoveredTables } from "../known-tables.ts";
 import { notFound } from "../problem.ts";
-import { IdParams, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
+import { IdParams, optionalBody, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
 import { answerWithRun, insertedRun, RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders, requestedRun } from "../run-start.ts";
 import { RunView, toRunView } from "../run-view.ts";
 import { selectTables, TableNames } from "../table-selection.ts";
 
-const CreateBackup = z
-  .strictObject({
+const CreateBackup = optionalBody(
+  z.strictObject({
     tables: TableNames.nullable().default(null),
     type: z.literal("full").default("full").meta({ description: "Incremental backups are not offered yet." }),
-  })
-  .prefault({});
+  }),
+);
 
 const BackupQuery = z.strictObject({
   status: z.enum(RUN_STATES).optional(),

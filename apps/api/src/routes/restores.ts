@@ -21,7 +21,7 @@ import type { ApiContext } from "../context.ts";
 import { tablesOfBackup } from "../known-tables.ts";
 import { plainText } from "../plain-text.ts";
 import { notFound } from "../problem.ts";
-import { IdParams, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
+import { IdParams, optionalBody, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
 import { RestoreView, toRestoreView } from "../restore-view.ts";
 import { answerWithRun, insertedRun, RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders, requestedRun } from "../run-start.ts";
 import { RunView, toRunView } from "../run-view.ts";
@@ -57,13 +57,13 @@ const ApplyRestore = z.strictObject({
   planDigest: plainText(200).meta({ description: "The digest that the preview showed: proof of what was agreed to." }),
 });
 
-const UndoRestore = z
-  .strictObject({
+const UndoRestore = optionalBody(
+  z.strictObject({
     discardNewerChanges: z.boolean().default(false).meta({
       description: "true: lose what was written to the restored tables since; false: refuse with plan_stale.",
     }),
-  })
-  .prefault({});
+  }),
+);
 
 const RestoreQuery = z.strictObject({
   kind: z.enum(["restore", "restore_preview"]).default("restore"),

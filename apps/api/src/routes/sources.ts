@@ -25,12 +25,9 @@ import { IdParams, PROBLEMS } from "../responses.ts";
 import { answerWithRun, insertedRun, RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders, requestedRun } from "../run-start.ts";
 import { DiscoveryView, SourceView, toDiscoveryView, toSourceView } from "../source-view.ts";
 
-const Connection = plainText(4_000)
-  .refine(isConnection, "must be env:NAME, or a postgres:// URL with a host")
-  .meta({
-    description:
-      "env:NAME (a setting of the workers), or a postgres:// URL, which is stored encrypted and never shown.",
-  });
+const Connection = plainText(4_000).refine(isConnection, "must be env:NAME, or a postgres:// URL with a host").meta({
+  description: "env:NAME (a setting of the workers), or a postgres:// URL, which is stored encrypted and never shown.",
+});
 
 const CreateSource = z.strictObject({
   name: plainText(100),

@@ -1,0 +1,181 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import {
+  addOperator,
+  type BackupOutcomeRow,
+  type ControlDatabase,
+  claimRun,
+  failRun,
+  insertSource,
+  insertTenant,
+  type MemberRole,
+  migrate,
+  openControlDatabase,
+  replaceProtectedTables,
+  setMember,
+  succeedBackupRun,
+  succeedRestoreRun,
+} from "@rowback/db";
+import { createProducer, openQueues } from "@rowback/jobs";
+import { testDatabase, testFolder, testRedis } from "@rowback/local-services/testing";
+import { openStore } from "@rowback/storage";
+import type { FastifyInstance, LightMyRequestResponse } from "fastify";
+import { pino } from "pino";
+import { z } from "zod";
+import { buildApp } from "../app.ts";
+import type { ApiDependencies } from "../context.ts";
+
+export interface TestCall {
+  readonly user?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+}
+
+export interface TestTenant {
+  readonly id: string;
+  readonly sourceId: string;
+  readonly owner: string;
+}
+
+/** The API on real services, with an operator called `olga`. Everything ends with the test file. */
+export interface TestApi {
+  readonly app: FastifyInstance;
+  readonly db: ControlDatabase;
+  readonly deps: ApiDependencies;
+  token(userId: string, claims?: Record<string, unknown>): string;
+  call(method: "GET" | "POST" | "PATCH" | "DELETE", path: string, call?: TestCall): Promise<LightMyRequestResponse>;
+  /** A source with discovered tables (public.orders, public.items, "public"."Odd name", billing.items; log is unprotected, country shared). */
+  source(): Promise<string>;
+  tenant(options?: { sourceId?: string; owner?: string }): Promise<TestTenant>;
+  member(tenantId: string, userId: string, role: MemberRole): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function startTestApi(
+  change: (deps: ApiDependencies) => ApiDependencies = (deps) => deps,
+): Promise<TestApi> {
+  const database = await testDatabase("api");
+  await migrate(database.url);
+  const db = openControlDatabase({ url: database.url, maxConnections: 8, applicationName: "rowback-api-test" });
+  const redis = testRedis();
+  const location = { redisUrl: redis.url, prefix: redis.prefix };
+  const store = openStore({ driver: "filesystem", root: testFolder() });
+  const deps: ApiDependencies = change({
+    db,
+    producer: createProducer(location),
+    queues: openQueues(location),
+    store,
+    log: pino({ level: "silent" }),
+    settings: {
+      jwtSecret: randomBytes(32).toString("hex"),
+      secretKey: randomBytes(32),
+      corsOrigins: ["https://console.example.com"],
+      bodyLimitBytes: 64 * 1024,
+      requestTimeoutMs: 15_000,
+    },
+  });
+  const app = await buildApp(deps);
+  await app.ready();
+  await addOperator(db.system, "olga");
+
+  const token = (userId: string, claims: Record<string, unknown> = {}): string =>
+    app.jwt.sign({ sub: userId, ...claims }, { expiresIn: "1h" });
+
+  const source = async (): Promise<string> => {
+    const inserted = await insertSource(db.system, {
+      name: `source ${randomUUID()}`,
+      connection: { kind: "reference", reference: "env:NOWHERE" },
+      tenancy: { mode: "column", column: "tenant_id" },
+    });
+    if (inserted === null) throw new Error("the source's name was taken");
+    await replaceProtectedTables(db.system, inserted.id, TABLES);
+    return inserted.id;
+  };
+
+  return {
+    app,
+    db,
+    deps,
+    token,
+    source,
+    call: (method, path, { user, headers, body } = {}) =>
+      app.inject({
+        method,
+        url: path,
+        headers: {
+          ...(user === undefined ? {} : { authorization: `Bearer ${token(user)}` }),
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
+      }),
+    tenant: async (options = {}) => {
+      const sourceId = options.sourceId ?? (await source());
+      const owner = options.owner ?? `owner-${randomUUID()}`;
+      const inserted = await insertTenant(db.system, { sourceId, key: randomUUID(), name: `tenant of ${owner}` });
+      if (inserted === null) throw new Error("the tenant's key was taken");
+      await setMember(db.system, { userId: owner, tenantId: inserted.id, role: "owner" });
+      return { id: inserted.id, sourceId, owner };
+    },
+    member: (tenantId, userId, role) => setMember(db.system, { tenantId, userId, role }),
+    close: async () => {
+      await app.close();
+      await Promise.allSettled([deps.producer.close(), deps.queues.close(), store.close(), db.close()]);
+    },
+  };
+}
+
+const TABLES = [
+  { schemaName: "public", tableName: "orders", scope: { kind: "direct", column: "tenant_id" } },
+  { schemaName: "public", tableName: "items", scope: { kind: "direct", column: "tenant_id" } },
+  { schemaName: "billing", tableName: "items", scope: { kind: "direct", column: "tenant_id" } },
+  { schemaName: "public", tableName: 'Odd "name"; --', scope: { kind: "direct", column: "tenant_id" } },
+  { schemaName: "public", tableName: "country", scope: { kind: "shared" } },
+  {
+    schemaName: "public",
+    tableName: "log",
+    scope: null,
+    unprotectedReason: { code: "ambiguous_path", message: "two paths lead to a tenant" },
+  },
+] as const;
+
+const RunBody = z.looseObject({ id: z.uuid(), status: z.string(), kind: z.string() });
+
+/** The run of an answer. */
+export function runOf(response: LightMyRequestResponse): z.infer<typeof RunBody> {
+  return RunBody.parse(response.json());
+}
+
+/** What a worker does between taking a run and its end. */
+async function claimed(db: ControlDatabase, runId: string): Promise<{ runId: string; attemptToken: string }> {
+  const run = await claimRun(db.system, { runId, worker: "test", leaseMs: 60_000 });
+  if (run === null) throw new Error(`run ${runId} could not be claimed`);
+  return { runId, attemptToken: run.attemptToken };
+}
+
+/** Ends a backup well, as a worker would. */
+export async function finishBackup(db: ControlDatabase, backupId: string): Promise<void> {
+  const fingerprint = { rows: 2, sum: "0123456789abcdef" };
+  const outcome: BackupOutcomeRow = {
+    rowCount: 2,
+    rawBytes: 20,
+    storedBytes: 10,
+    objectCount: 2,
+    manifestSha256: "0".repeat(64),
+    snapshot: { lsn: "0/1", at: new Date() },
+    serverVersion: "18.0",
+    tables: ["public.orders", "public.items"].map((table) => ({ table, rows: 1, rawBytes: 10, fingerprint })),
+  };
+  if (!(await succeedBackupRun(db.system, await claimed(db, backupId), outcome))) throw new Error("the lease was lost");
+}
+
+/** Ends a preview or a restore well. */
+export async function finishRestore(db: ControlDatabase, runId: string, planDigest: string): Promise<void> {
+  const outcome = { result: { digest: planDigest }, planDigest, changes: [], fingerprintsAfter: null };
+  if (!(await succeedRestoreRun(db.system, await claimed(db, runId), outcome))) throw new Error("the lease was lost");
+}
+
+/** Ends a run badly. */
+export async function breakRun(db: ControlDatabase, runId: string, code: string): Promise<void> {
+  const error = { code, message: "it broke", hint: "mend it", retryable: false };
+  if (!(await failRun(db.system, await claimed(db, runId), error))) throw new Error("the lease was lost");
+}
