@@ -1,6 +1,6 @@
 /** What the API may use: shapes and planners without effects. */
-export { DiscoveredTable, planScopes, UnprotectedReason } from "./postgres/discovery.ts";
-export { Finding } from "./postgres/finding.ts";
+export { DiscoveredTable, planScopes } from "./postgres/discovery.ts";
+export { Finding, UnprotectedReason } from "./postgres/finding.ts";
 export { preflight } from "./postgres/preflight.ts";
 export { ForeignKeyStep, ScopeRule, TableName, TableScope, Tenancy, tableLabel } from "./postgres/tenancy.ts";
 export { changedTables, RestoreExpectation, RestoreOutcome, RestorePlan, RestoreRequest } from "./restore/plan.ts";
