@@ -10,6 +10,7 @@ export type {
   PutOptions,
   StoredObject,
 } from "./object-store.ts";
-export { openStore, StoreConfig } from "./open.ts";
+export { openStore } from "./open.ts";
+export { StoreConfig } from "./store-config.ts";
 export { withPrefix } from "./with-prefix.ts";
 export { type Retry, type RetryOptions, withRetry } from "./with-retry.ts";

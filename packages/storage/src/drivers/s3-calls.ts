@@ -3,7 +3,7 @@ import { startDeadline } from "./deadline.ts";
 import { fromS3Error, unreachable } from "./s3-errors.ts";
 
 /** A request that carries no object's bytes is answered within this, or the server is as good as gone. */
-export const CALL_MS = 30_000;
+const CALL_MS = 30_000;
 /** A line slower than this is treated as broken: 256 KiB/s gives 8 MiB 62 seconds. */
 const SLOWEST_BYTES_PER_MS = 256;
 
@@ -20,14 +20,16 @@ export interface CallContext {
 export class S3Calls {
   readonly client: S3Client;
   readonly bucket: string;
+  readonly callMs: number;
 
-  constructor(client: S3Client, bucket: string) {
+  constructor(client: S3Client, bucket: string, callMs = CALL_MS) {
     this.client = client;
     this.bucket = bucket;
+    this.callMs = callMs;
   }
 
   async send<T>(context: CallContext, call: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
-    const deadline = startDeadline(CALL_MS + (context.bytes ?? 0) / SLOWEST_BYTES_PER_MS, context.signal);
+    const deadline = startDeadline(this.callMs + (context.bytes ?? 0) / SLOWEST_BYTES_PER_MS, context.signal);
     try {
       return await call({ abortSignal: deadline.signal });
     } catch (error) {

@@ -28,7 +28,7 @@ import type {
 } from "../object-store.ts";
 import { type ByteSource, emptyObjectStream, openObjectStream } from "../object-stream.ts";
 import { startDeadline } from "./deadline.ts";
-import { CALL_MS, S3Calls } from "./s3-calls.ts";
+import { S3Calls } from "./s3-calls.ts";
 import { fromS3Code, fromS3Error, unreachable } from "./s3-errors.ts";
 import { collectStaleUploads } from "./s3-leftovers.ts";
 import { abortUpload, upload } from "./s3-upload.ts";
@@ -42,6 +42,8 @@ export interface S3StoreOptions {
   readonly forcePathStyle: boolean;
   /** Where in the bucket this store may write by itself: "" or a key's beginning with its `/`. Keys given to the store are whole. */
   readonly ownPrefix: string;
+  /** How long the server may keep silent, in milliseconds; an upload's bytes add to it. */
+  readonly callMs?: number | undefined;
 }
 
 const CONNECT_MS = 5_000;
@@ -65,7 +67,7 @@ class S3Store implements ObjectStore {
   #collecting: Promise<void> = Promise.resolve();
 
   constructor(options: S3StoreOptions) {
-    this.#calls = new S3Calls(openClient(options), options.bucket);
+    this.#calls = new S3Calls(openClient(options), options.bucket, options.callMs);
     this.#ownPrefix = options.ownPrefix;
   }
 
@@ -160,7 +162,7 @@ class S3Store implements ObjectStore {
     signal: AbortSignal | undefined,
   ): Promise<ByteSource | null> {
     // One deadline over the stream's life: it runs while we wait for the server, and rests while the reader takes its time.
-    const deadline = startDeadline(CALL_MS, signal);
+    const deadline = startDeadline(this.#calls.callMs, signal);
     const failure = (error: unknown): unknown => {
       if (signal?.aborted) return signal.reason;
       return deadline.expired ? unreachable(`reading ${key}`, "timed out", key) : fromS3Error(error, "reading", key);
