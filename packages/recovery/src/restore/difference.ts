@@ -64,7 +64,7 @@ async function compareByKey(
   const live = temp(compared, "live");
   const target = temp(compared, "target");
   const differs =
-    `ROW(${slots(compared, "l")}) OPERATOR(pg_catalog.*<>) ROW(${slots(compared, "g")})` +
+    `ROW(${slots(compared, "l")})::record OPERATOR(pg_catalog.*<>) ROW(${slots(compared, "g")})::record` +
     ` AND ${rowText(compared, "l")} <> ${rowText(compared, "g")}`;
   await client.query(
     `${createTemp(compared, "before")} ON COMMIT DROP AS

@@ -55,7 +55,7 @@ export function compareSchemas(
     drift.push(...found);
     const scope = scopes.get(label)?.scope ?? null;
     if (scope === null || scope.kind === "shared" || found.some((one) => one.blocking)) continue;
-    tables.push(mapTable(label, archived, table, scope, chosenKeys(label, table, request)));
+    tables.push(mapTable(label, archived, table, scope, chosenKeys(manifest, archived, table, request)));
   }
   if (request.tables === null && request.keys === null) drift.push(...addedTables(manifest, discovered));
   return { tables, drift };
@@ -67,24 +67,32 @@ function chooseTables(
   request: Pick<RestoreRequest, "tables" | "keys">,
 ): ManifestTable[] {
   if (request.tables === null && request.keys === null) return [...manifest.tables];
-  const wanted = new Set([...(request.tables ?? []), ...(request.keys ?? []).map((keys) => keys.table)]);
-  for (const label of wanted) {
-    if (!manifest.tables.some((archived) => tableLabel(archived.table) === label)) {
-      throw new RecoveryError("unknown_table", `The backup holds no table ${label}.`, {
-        table: label,
-        hint: "Name tables as schema.table, as the backup lists them.",
-      });
-    }
-  }
-  return manifest.tables.filter((archived) => wanted.has(tableLabel(archived.table)));
+  const names = [...(request.tables ?? []), ...(request.keys ?? []).map((keys) => keys.table)];
+  const wanted = new Set(names.map((name) => resolveName(manifest, name)));
+  return manifest.tables.filter((archived) => wanted.has(archived));
+}
+
+/** `schema.table`, or a bare name that only one table of the backup has. */
+function resolveName(manifest: Pick<Manifest, "tables">, name: string): ManifestTable {
+  const exact = manifest.tables.find((archived) => tableLabel(archived.table) === name);
+  const bare = manifest.tables.filter((archived) => archived.table.name === name);
+  const found = exact ?? (bare.length === 1 ? bare[0] : undefined);
+  if (found !== undefined) return found;
+  throw new RecoveryError(
+    "unknown_table",
+    bare.length === 0 ? `The backup holds no table ${name}.` : `Several tables of the backup are called ${name}.`,
+    { table: name, hint: "Name tables as schema.table, as the backup lists them." },
+  );
 }
 
 function chosenKeys(
-  label: string,
+  manifest: Pick<Manifest, "tables">,
+  archived: ManifestTable,
   table: CatalogTable,
   request: Pick<RestoreRequest, "keys">,
 ): readonly (readonly string[])[] | null {
-  const entries = (request.keys ?? []).filter((entry) => entry.table === label);
+  const label = tableLabel(archived.table);
+  const entries = (request.keys ?? []).filter((entry) => resolveName(manifest, entry.table) === archived);
   if (entries.length === 0) return null;
   if (table.key === null) {
     throw new RecoveryError("invalid_request", `${label} has no key, so rows of it can't be chosen.`, {
