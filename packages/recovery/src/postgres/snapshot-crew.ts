@@ -54,8 +54,8 @@ export class SnapshotCrew {
     if (this.#queue.length === 0) return;
     if (!this.#leaderBusy) return void this.#lead();
     const wake = this.#idle.shift();
-    if (wake !== undefined) return wake(this.#queue.shift() ?? null);
-    this.#grow();
+    if (wake !== undefined) wake(this.#queue.shift() ?? null);
+    else this.#grow();
   }
 
   async #lead(): Promise<void> {
