@@ -1,5 +1,4 @@
 import { RunStopped } from "@rowback/jobs";
-import { RecoveryError } from "@rowback/recovery/errors";
 import type { ObjectStore } from "@rowback/storage";
 
 /**

@@ -3,7 +3,8 @@ import { readConfig } from "./config.ts";
 import { createLog, describeError } from "./log.ts";
 import { startWorker } from "./worker.ts";
 
-// What must end after the runs had their grace: handing them back, and closing connections.
+// What must end after the runs had their grace: handing them back, and closing connections. A second signal ends the
+// process at once; its runs are taken back when their leases end.
 const CLOSE_MS = 15_000;
 
 const config = readConfig();
@@ -14,7 +15,6 @@ closeWithGrace(
   {
     delay: config.graceMs + CLOSE_MS,
     logger: false,
-    onSecondSignal: () => void worker.close(),
     onTimeout: () => log.error({}, "the worker did not end in time"),
   },
   async ({ err, signal }) => {
