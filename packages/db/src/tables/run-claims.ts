@@ -7,6 +7,9 @@ import { ClaimedRun, RUN_COLUMNS, type RunClaim, type RunError } from "./run-row
 // would be refused and wait for the sweeper; one that runs a second early harms nobody.
 const EARLY_MS = 1_000;
 
+// Built once: a schema made per call costs more than the statement's round trip.
+const ClaimedOrCancelled = ClaimedRun.extend({ attemptToken: z.uuid().nullable() });
+
 /**
  * Takes a queued run, or one whose worker let its lease end: status running, a new attempt token, attempt + 1. Null when
  * there is nothing to take (held, ended, not yet available, out of attempts); then the caller has nothing to do. A run
@@ -34,13 +37,14 @@ WHERE r.id = $1 AND (r.attempt < r.max_attempts OR r.cancel_requested_at IS NOT 
 RETURNING ${RUN_COLUMNS}, r.attempt_token AS "attemptToken"`,
     values: [claim.runId, claim.worker, claim.leaseMs],
   });
-  const run = firstRow(result, ClaimedRun.extend({ attemptToken: z.uuid().nullable() }));
+  const run = firstRow(result, ClaimedOrCancelled);
   return run === null || run.attemptToken === null ? null : { ...run, attemptToken: run.attemptToken };
 }
 
 /** A lease that was found held. */
 const Held = z.object({ runId: z.uuid(), attemptToken: z.uuid(), cancelRequested: z.boolean() });
 export type HeldLease = z.infer<typeof Held>;
+const HeldToken = Held.pick({ attemptToken: true });
 
 /**
  * Prolongs all the leases of a worker in one statement. What is missing from the answer is lost: its run must stop.
@@ -66,7 +70,7 @@ export async function listCancelRequested(q: Queryable, claims: readonly RunClai
 WHERE r.id = ANY ($1::uuid[]) AND r.attempt_token = ANY ($2::uuid[]) AND r.cancel_requested_at IS NOT NULL`,
     values: [claims.map((claim) => claim.runId), claims.map((claim) => claim.attemptToken)],
   });
-  return allRows(result, Held.pick({ attemptToken: true })).map((row) => row.attemptToken);
+  return allRows(result, HeldToken).map((row) => row.attemptToken);
 }
 
 /** Records how far the run has come. Null: the lease is lost, nothing was written. The caller throttles. */
@@ -122,7 +126,7 @@ export async function requeueRun(
   const result = await q.query({
     name: "requeue_run",
     text: `UPDATE runs r SET
-  status = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled' WHEN r.attempt < r.max_attempts THEN 'queued' ELSE 'failed' END,
+  status = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled' WHEN true THEN 'queued' ELSE 'failed' END,
   finished_at = CASE WHEN r.cancel_requested_at IS NOT NULL OR r.attempt >= r.max_attempts THEN now() END,
   available_at = now() + $3 * interval '1 millisecond', error = $4, attempt_token = NULL, lease_until = NULL, updated_at = now()
 WHERE r.id = $1 AND r.attempt_token = $2 AND r.status = 'running'
