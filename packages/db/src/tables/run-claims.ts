@@ -126,7 +126,7 @@ export async function requeueRun(
   const result = await q.query({
     name: "requeue_run",
     text: `UPDATE runs r SET
-  status = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled' WHEN true THEN 'queued' ELSE 'failed' END,
+  status = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled' WHEN r.attempt < r.max_attempts THEN 'queued' ELSE 'failed' END,
   finished_at = CASE WHEN r.cancel_requested_at IS NOT NULL OR r.attempt >= r.max_attempts THEN now() END,
   available_at = now() + $3 * interval '1 millisecond', error = $4, attempt_token = NULL, lease_until = NULL, updated_at = now()
 WHERE r.id = $1 AND r.attempt_token = $2 AND r.status = 'running'
