@@ -28,13 +28,16 @@ export async function readSequences(client: SourceClient, tables: readonly Plann
   });
 }
 
-/** `pg_sequence_last_value` is null until the sequence was first used: it then stands at its start. */
+/**
+ * `pg_sequence_last_value` is null until the sequence was first used: it then stands at its start. Both functions raise on anything
+ * but a sequence, and the planner may call them before it joins: they are given `pg_sequence`'s own oid, never `pg_class`'s.
+ */
 const SEQUENCES = `
 SELECT n.nspname AS schema, c.relname AS name,
-       coalesce(pg_catalog.pg_sequence_last_value(c.oid), s.seqstart)::text AS "lastValue",
-       pg_catalog.pg_sequence_last_value(c.oid) IS NOT NULL AS "isCalled"
+       coalesce(pg_catalog.pg_sequence_last_value(s.seqrelid), s.seqstart)::text AS "lastValue",
+       pg_catalog.pg_sequence_last_value(s.seqrelid) IS NOT NULL AS "isCalled"
 FROM unnest($1::text[], $2::text[]) AS wanted (schema, name)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.schema
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name
 JOIN pg_catalog.pg_sequence AS s ON s.seqrelid = c.oid
-WHERE pg_catalog.has_sequence_privilege(c.oid, 'SELECT, USAGE')`;
+WHERE pg_catalog.has_sequence_privilege(s.seqrelid, 'SELECT, USAGE')`;
