@@ -55,9 +55,15 @@ export interface BackupOutcomeRow {
 /**
  * Ends a backup's run well and records what came of it, in one statement: a backup is visible as succeeded together
  * with its outcome or not at all. False: the lease is lost, nothing was written.
+ * @param result what the run itself answers, as JSON
  */
-export async function succeedBackupRun(q: Queryable, claim: RunClaim, outcome: BackupOutcomeRow): Promise<boolean> {
-  const result = await q.query({
+export async function succeedBackupRun(
+  q: Queryable,
+  claim: RunClaim,
+  outcome: BackupOutcomeRow,
+  result: unknown,
+): Promise<boolean> {
+  const updated = await q.query({
     name: "succeed_backup_run",
     text: `WITH run AS (${SUCCEED_RUN})
 UPDATE backup_jobs b SET row_count = $4, raw_bytes = $5, stored_bytes = $6, object_count = $7, manifest_sha256 = $8,
@@ -66,7 +72,7 @@ FROM run WHERE b.run_id = run.id`,
     values: [
       claim.runId,
       claim.attemptToken,
-      null,
+      jsonb(result),
       outcome.rowCount,
       outcome.rawBytes,
       outcome.storedBytes,
@@ -78,7 +84,7 @@ FROM run WHERE b.run_id = run.id`,
       jsonb(outcome.tables),
     ],
   });
-  return result.rowCount === 1;
+  return updated.rowCount === 1;
 }
 
 /** The backup, deleted or not, or null. Under a TenantClient another tenant's backup is null too. */
