@@ -4,7 +4,9 @@ import { RecoveryError } from "../errors.ts";
 import type { Catalog, CatalogColumn, CatalogTable } from "../postgres/catalog-types.ts";
 import type { DiscoveredTable } from "../postgres/discovery.ts";
 import { compareSchemas, keepsText } from "./drift.ts";
+import type { RestoreRequest } from "./plan.ts";
 
+const COLUMN = { mode: "column", column: "tenant_id" } as const;
 const TABLE = { schema: "app", name: "orders" };
 
 function column(name: string, type: string, more: Partial<CatalogColumn> = {}): CatalogColumn {
@@ -73,7 +75,7 @@ const DISCOVERED: DiscoveredTable = {
 
 function compare(
   live: CatalogTable | null,
-  request: Parameters<typeof compareSchemas>[3] = { tables: null, keys: null },
+  request: Pick<RestoreRequest, "tables" | "keys"> = { tables: null, keys: null },
   discovered: DiscoveredTable = DISCOVERED,
 ): ReturnType<typeof compareSchemas> {
   const catalog: Catalog = {
@@ -83,7 +85,7 @@ function compare(
     role: { name: "r", superuser: false, bypassRls: true, canSetReplicationRole: false },
     serverVersionNumber: 180000,
   };
-  return compareSchemas({ tables: [ARCHIVED] }, catalog, [discovered], request);
+  return compareSchemas({ tables: [ARCHIVED] }, catalog, [discovered], { ...request, tenantKey: "1" }, COLUMN);
 }
 
 function codeOf(fn: () => unknown): string {
@@ -144,7 +146,8 @@ describe("compareSchemas", () => {
         serverVersionNumber: 1,
       },
       [found],
-      { tables: null, keys: null },
+      { tables: null, keys: null, tenantKey: "1" },
+      COLUMN,
     );
     expect(drift).toMatchObject([{ table: "app.invoices", kind: "table_added", blocking: false }]);
   });

@@ -2,7 +2,8 @@ import type { Manifest, ManifestColumn, ManifestTable } from "../archive/manifes
 import { RecoveryError } from "../errors.ts";
 import type { Catalog, CatalogColumn, CatalogTable } from "../postgres/catalog-types.ts";
 import type { DiscoveredTable } from "../postgres/discovery.ts";
-import { type TableScope, tableLabel } from "../postgres/tenancy.ts";
+import { tenantSchema } from "../postgres/scope-sql.ts";
+import { type TableScope, type Tenancy, tableLabel } from "../postgres/tenancy.ts";
 import type { RestoreRequest, SchemaDrift } from "./plan.ts";
 
 /** One table of the backup beside the live table it is to be restored into. */
@@ -37,7 +38,8 @@ export function compareSchemas(
   manifest: Pick<Manifest, "tables">,
   catalog: Catalog,
   discovered: readonly DiscoveredTable[],
-  request: Pick<RestoreRequest, "tables" | "keys">,
+  request: Pick<RestoreRequest, "tables" | "keys" | "tenantKey">,
+  tenancy: Tenancy,
 ): SchemaComparison {
   const live = new Map(catalog.tables.map((table) => [tableLabel(table.table), table]));
   const scopes = new Map(discovered.map((found) => [tableLabel(found.table), found]));
@@ -57,7 +59,15 @@ export function compareSchemas(
     if (scope === null || scope.kind === "shared" || found.some((one) => one.blocking)) continue;
     tables.push(mapTable(label, archived, table, scope, chosenKeys(manifest, archived, table, request)));
   }
-  if (request.tables === null && request.keys === null) drift.push(...addedTables(manifest, discovered));
+  if (request.tables === null && request.keys === null) {
+    const schema = tenantSchema(tenancy, request.tenantKey);
+    drift.push(
+      ...addedTables(
+        manifest,
+        discovered.filter((found) => schema === null || found.table.schema === schema),
+      ),
+    );
+  }
   return { tables, drift };
 }
 

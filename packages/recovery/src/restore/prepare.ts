@@ -65,6 +65,7 @@ export async function openRestore(
     catalog,
     planScopes(catalog, ctx.source.tenancy, ctx.source.rules),
     request,
+    ctx.source.tenancy,
   );
   const triggersMode = chooseTriggersMode(catalog, request.triggers);
   const warnings = await sessionWarnings(client, catalog, request.triggers, triggersMode);

@@ -12,7 +12,7 @@ import type { RestoreExpectation, RestoreOutcome, RestorePlan, RestoreRequest } 
 import { previewRestore } from "../preview.ts";
 
 /** One control-plane tenant for every test; the source's key tells tenants apart. */
-const TENANT_ID = "11111111-1111-4111-8111-111111111111";
+export const TENANT_ID = "11111111-1111-4111-8111-111111111111";
 
 export interface WorldOptions {
   readonly tenancy?: Tenancy;
@@ -51,9 +51,10 @@ export class World {
     tenantKey: string,
     backupId: string,
     wish: Partial<RestoreRequest> & { readonly expect?: RestoreExpectation | null } = {},
+    signal: AbortSignal = this.ctx.signal,
   ): Promise<RestoreOutcome> {
     const { expect = null, ...rest } = wish;
-    return applyRestore(this.ctx, { ...request(tenantKey, backupId, rest), expect });
+    return applyRestore({ ...this.ctx, signal }, { ...request(tenantKey, backupId, rest), expect });
   }
 
   async sql(...statements: readonly string[]): Promise<void> {
@@ -67,13 +68,17 @@ export class World {
       await client.query(
         "BEGIN; SET LOCAL TimeZone = 'UTC'; SET LOCAL extra_float_digits = 3; SET LOCAL search_path = ''",
       );
-      const tables = await client.query<{ name: string }>(
-        `SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      // Virtual columns are computed when read, and may fail to be.
+      const tables = await client.query<{ name: string; columns: string }>(
+        `SELECT format('%I.%I', n.nspname, c.relname) AS name,
+                (SELECT string_agg(format('t.%I', a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
+                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v') AS columns
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1`,
       );
       const found: Record<string, string[]> = {};
-      for (const { name } of tables.rows) {
-        const { rows } = await client.query<{ text: string }>(`SELECT t::text AS text FROM ${name} AS t`);
+      for (const { name, columns } of tables.rows) {
+        const { rows } = await client.query<{ text: string }>(`SELECT ROW(${columns})::text AS text FROM ${name} AS t`);
         found[name] = rows
           .map((row) => row.text)
           .filter(where)
@@ -85,6 +90,11 @@ export class World {
       client.release();
     }
   }
+}
+
+/** By table: rows to insert, update, delete, and left alone. */
+export function countsOf(plan: RestorePlan): Record<string, number[]> {
+  return Object.fromEntries(plan.tables.map((t) => [t.table, [t.insert, t.update, t.delete, t.unchanged]]));
 }
 
 function request(tenantKey: string, backupId: string, wish: Partial<RestoreRequest>): RestoreRequest {
