@@ -1,11 +1,11 @@
 import type { BackupOutcomeRow, DiscoveredTableRow } from "@rowback/db";
-import type { BackupVerifyResult, DiscoveryResult, JobName, RestoreResult } from "@rowback/jobs";
+import type { BackupResult, BackupVerifyResult, DiscoveryResult, JobName, RestoreResult } from "@rowback/jobs";
 import type { RestorePlan } from "@rowback/recovery/plans";
 
 /** What each kind of run comes to: what the ledger writes together with the run's success. */
 export type RunOutcome =
   | { readonly kind: "discovery"; readonly result: DiscoveryResult; readonly tables: readonly DiscoveredTableRow[] }
-  | { readonly kind: "backup"; readonly outcome: BackupOutcomeRow }
+  | { readonly kind: "backup"; readonly result: BackupResult; readonly outcome: BackupOutcomeRow }
   | { readonly kind: "backup_verify"; readonly result: BackupVerifyResult }
   | { readonly kind: "restore_preview"; readonly plan: RestorePlan }
   | { readonly kind: "restore"; readonly result: RestoreResult };

@@ -57,7 +57,7 @@ async function recordSuccess(
 ): Promise<boolean> {
   switch (outcome.kind) {
     case "backup":
-      return succeedBackupRun(q, proof(claim), outcome.outcome);
+      return succeedBackupRun(q, proof(claim), outcome.outcome, outcome.result);
     case "backup_verify":
       return succeedRun(q, proof(claim), outcome.result);
     case "restore_preview":

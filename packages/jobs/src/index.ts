@@ -18,6 +18,7 @@ export type { ExecutionEvent, Handler, Handlers, Task } from "./run-executor.ts"
 export {
   ApplyRestoreParams,
   BackupParams,
+  BackupResult,
   BackupVerifyParams,
   BackupVerifyResult,
   DiscoveryParams,

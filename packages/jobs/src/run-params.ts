@@ -41,6 +41,17 @@ export const BackupParams = z.strictObject({
 });
 export type BackupParams = z.infer<typeof BackupParams>;
 
+/** The figures of the backup, as in its `backup_jobs` row. Bytes and rows. */
+export const BackupResult = z.object({
+  backupId: z.uuid(),
+  rowCount: Count,
+  rawBytes: Count,
+  storedBytes: Count,
+  objectCount: Count,
+  tableCount: Count,
+});
+export type BackupResult = z.infer<typeof BackupResult>;
+
 export const BackupVerifyParams = z.strictObject({ backupId: z.uuid() });
 export type BackupVerifyParams = z.infer<typeof BackupVerifyParams>;
 

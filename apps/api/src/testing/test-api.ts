@@ -165,7 +165,8 @@ export async function finishBackup(db: ControlDatabase, backupId: string): Promi
     serverVersion: "18.0",
     tables: ["public.orders", "public.items"].map((table) => ({ table, rows: 1, rawBytes: 10, fingerprint })),
   };
-  if (!(await succeedBackupRun(db.system, await claimed(db, backupId), outcome))) throw new Error("the lease was lost");
+  if (!(await succeedBackupRun(db.system, await claimed(db, backupId), outcome, null)))
+    throw new Error("the lease was lost");
 }
 
 /** Ends a preview or a restore well. */

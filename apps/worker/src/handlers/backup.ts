@@ -1,5 +1,5 @@
 import { type ClaimedRun, getTenantSettings, storedBytes, withTenant } from "@rowback/db";
-import { BackupParams } from "@rowback/jobs";
+import { BackupParams, BackupResult } from "@rowback/jobs";
 import { type BackupOutcome, backupTenant } from "@rowback/recovery";
 import { tableLabel } from "@rowback/recovery/plans";
 import { ofControlDatabase } from "../control.ts";
@@ -20,7 +20,11 @@ export async function backUp(worker: WorkerContext, task: RunTask): Promise<Outc
       catalogCache: pooled.catalogCache,
       maxStoredBytes,
     });
-    return { kind: "backup", outcome: outcomeRow(outcome) };
+    return {
+      kind: "backup",
+      result: BackupResult.parse({ backupId: run.id, tableCount: outcome.tables.length, ...outcome }),
+      outcome: outcomeRow(outcome),
+    };
   });
 }
 
