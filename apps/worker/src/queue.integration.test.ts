@@ -1,11 +1,25 @@
+import { once } from "node:events";
+import { connect } from "node:net";
 import { requestCancel, withSystem } from "@rowback/db";
-import { createProducer, JOBS } from "@rowback/jobs";
-import { startRedis } from "@rowback/local-services";
+import { createProducer, JOBS, openQueues } from "@rowback/jobs";
+import { startRedis, startTcpProxy } from "@rowback/local-services";
 import { RecoveryError } from "@rowback/recovery/errors";
+import { openStore } from "@rowback/storage";
+import pino from "pino";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { createRunLedger } from "./run-ledger.ts";
+import { sweepRuns } from "./sweeper.ts";
 import { door, scripted, untilStopped } from "./testing/scripted-handlers.ts";
 import { workerFixture } from "./testing/worker-fixture.ts";
+
+/** As a person with redis-cli does, or a Redis without persistence that was restarted. */
+async function flushAll(redisUrl: string): Promise<void> {
+  const { hostname, port } = new URL(redisUrl);
+  const socket = connect({ host: hostname, port: Number(port) });
+  socket.write("FLUSHALL\r\n");
+  await once(socket, "data");
+  socket.destroy();
+}
 
 const soon = { timeout: 20_000, interval: 20 };
 
@@ -163,10 +177,7 @@ test("a wiped Redis loses no run", async () => {
     const states = await Promise.all(runs.map(async ({ id }) => (await fixture.run(id)).status));
     expect(states.filter((status) => status === "running")).toHaveLength(1);
   }, soon);
-  const { Redis } = await import("ioredis");
-  const admin = new Redis(redis.url);
-  await admin.flushall();
-  admin.disconnect();
+  await flushAll(redis.url);
   gate.open();
   await Promise.all(runs.map(({ id }) => fixture.until(id, "succeeded", 40_000)));
   expect(done.sort()).toEqual(runs.map(({ id }) => id).sort());
@@ -174,17 +185,36 @@ test("a wiped Redis loses no run", async () => {
 
 test("a Redis that is away and comes back finds the worker waiting; a run asked for meanwhile is done", async () => {
   const redis = await startRedis();
-  const port = Number(new URL(redis.url).port);
-  const fixture = await workerFixture("redis-away", { redisUrl: redis.url });
+  const proxy = await startTcpProxy({ port: Number(new URL(redis.url).port) });
+  onTestFinished(async () => {
+    await proxy.close();
+    await redis.stop();
+  });
+  const fixture = await workerFixture("redis-away", { redisUrl: proxy.through(redis.url) });
   await fixture.start(scripted(async () => undefined));
   await fixture.until((await fixture.ask()).id, "succeeded");
-  await redis.stop();
+  proxy.cut();
   const { id, kind } = await fixture.insert();
   await expect(fixture.enqueue({ id, kind })).rejects.toMatchObject({ name: "QueueUnavailableError" });
   expect(await fixture.run(id)).toMatchObject({ status: "queued" });
-  const back = await startRedis({ port });
-  onTestFinished(() => back.stop());
+  proxy.restore();
   await fixture.until(id, "succeeded", 40_000);
+});
+
+test("without Redis a worker ends all the same, and hands its run back", async () => {
+  const redis = await startRedis();
+  const proxy = await startTcpProxy({ port: Number(new URL(redis.url).port) });
+  onTestFinished(async () => {
+    await proxy.close();
+    await redis.stop();
+  });
+  const fixture = await workerFixture("redis-gone", { redisUrl: proxy.through(redis.url) });
+  const worker = await fixture.start(scripted((task) => untilStopped(task.signal)));
+  const { id } = await fixture.ask();
+  await fixture.until(id, "running");
+  proxy.cut();
+  await worker.close();
+  expect(await fixture.run(id)).toMatchObject({ status: "queued", attempt: 0 });
 });
 
 test("twenty thousand rows without a job are enqueued within one sweep", async () => {
@@ -196,9 +226,6 @@ SELECT gen_random_uuid(), 'backup_verify', $1, $2, 1, 'user-1', now() - interval
       values: [fixture.tenantId, fixture.sourceId],
     }),
   );
-  const { sweepRuns } = await import("./sweeper.ts");
-  const { pino } = await import("pino");
-  const { openStore } = await import("@rowback/storage");
   const store = openStore(fixture.config.store);
   onTestFinished(() => store.close());
   const options = {
@@ -213,7 +240,6 @@ SELECT gen_random_uuid(), 'backup_verify', $1, $2, 1, 'user-1', now() - interval
   const signal = new AbortController().signal;
   // Two workers sweep at once: one does it all, the other leaves it alone.
   await Promise.all([sweepRuns(options, signal), sweepRuns(options, signal)]);
-  const { openQueues } = await import("@rowback/jobs");
   const queues = openQueues({ redisUrl: fixture.config.redisUrl, prefix: fixture.config.queuePrefix });
   onTestFinished(() => queues.close());
   const { queue } = JOBS.backup_verify;
