@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Queryable } from "./control-database.ts";
 import { getTenant } from "./tables/tenants.ts";
 import { withSystem, withTenant } from "./tenant-context.ts";
@@ -70,5 +70,23 @@ describe("withTenant and withSystem", () => {
     ).rejects.toThrow();
     for (let index = 0; index < 10; index += 1)
       expect(await who(control.db.system)).toMatchObject({ role: "rowback_system" });
+  });
+
+  test("a connection that was cut between two statements fails the next one, and nothing else", async () => {
+    const { db, database } = control;
+    await expect(
+      withSystem(db, async (client) => {
+        const pid = (await client.query({ text: "SELECT pg_backend_pid() AS pid" })).rows[0];
+        const values = Object.values(pid ?? {});
+        await database.pool.query("SELECT pg_terminate_backend($1, 5000)", values);
+        // The server's farewell arrives while nobody waits for anything on this connection.
+        await vi.waitFor(async () => {
+          const { rowCount } = await database.pool.query("SELECT FROM pg_stat_activity WHERE pid = $1", values);
+          expect(rowCount).toBe(0);
+        });
+        await client.query({ text: "SELECT 1" });
+      }),
+    ).rejects.toThrow();
+    expect(await who(db.system)).toMatchObject({ role: "rowback_system" });
   });
 });

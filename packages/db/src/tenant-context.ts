@@ -41,6 +41,8 @@ async function transaction<T>(
   fn: (query: Queryable["query"]) => Promise<T>,
 ): Promise<T> {
   const client = await db.pool.connect();
+  // A server that restarts while `fn` does something else tells the connection, not a statement; unheard, that ends the process.
+  client.on("error", ignore);
   let open = true;
   let broken: Error | undefined;
   try {
@@ -59,9 +61,13 @@ async function transaction<T>(
     broken = await rollBack(client);
     throw error;
   } finally {
+    client.off("error", ignore);
     client.release(broken);
   }
 }
+
+/** The next statement on the connection, at the latest its ROLLBACK, reports what happened to it. */
+function ignore(): void {}
 
 /** The error of a connection that can't even roll back, and must not return to the pool. */
 async function rollBack(client: pg.PoolClient): Promise<Error | undefined> {
