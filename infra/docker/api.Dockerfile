@@ -3,7 +3,7 @@
 FROM node:24.21.0-bookworm-slim AS dependencies
 WORKDIR /rowback
 COPY package.json package-lock.json .npmrc ./
-COPY --parents apps/*/package.json packages/*/package.json bench/package.json infra/demo/package.json ./
+COPY --parents apps/*/package.json packages/*/package.json bench/package.json infra/*/package.json ./
 # Only what this app needs when it runs. No install script: node is the image's own, nothing is compiled.
 RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --ignore-scripts --workspace apps/api \
   # npm counts what the demo and the benchmarks need among every workspace's own: a PostgreSQL, a compiler.
