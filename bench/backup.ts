@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { clientTools, startPostgres } from "@rowback/local-services";
-import { openSource, planBackup, planScopes, readCatalog } from "@rowback/recovery";
+import { openSource, readCatalog } from "@rowback/recovery";
+import { planBackup, planScopes } from "@rowback/recovery/plans";
 import { z } from "zod";
 import { inTurns, ratio, report, run, seconds } from "./measure.ts";
 import { BENCH_TENANT, loadTenant } from "./saas-data.ts";
@@ -57,25 +58,22 @@ async function compare(url: string): Promise<Record<string, number>> {
   const dump = join(folder, "tenant.dump");
   let ours = await backUp(url, true);
   console.log(`${ours.rowCount} rows, ${Math.round(ours.rawBytes / 1e6)} MB of COPY text, verified`);
-  const medians = await inTurns(
-    Number(options.rounds),
-    {
-      drainOne: () => drain(url, [queries]),
-      drainSideBySide: () => drain(url, dealOut(queries, connections)),
-      ours: async () => {
-        ours = await backUp(url, false);
-        return ours.seconds;
-      },
-      pgDump: () => seconds(() => run(tools.pgDump, ["-Fc", "-f", dump, "-d", withoutPassword(url)], { env: password(url) })),
+  const took = await inTurns(Number(options.rounds), {
+    drainOne: () => drain(url, [queries]),
+    drainSideBySide: () => drain(url, dealOut(queries, connections)),
+    ours: async () => {
+      ours = await backUp(url, false);
+      return ours.seconds;
     },
-    { warmUp: ["drainOne"] },
-  );
+    pgDump: () =>
+      seconds(() => run(tools.pgDump, ["-Fc", "-f", dump, "-d", withoutPassword(url)], { env: password(url) })),
+  });
   return {
     megabytes: Math.round(ours.rawBytes / 1e6),
-    megabytes_per_second: Math.round(ours.rawBytes / 1e6 / medians.ours),
-    ratio_to_copy_drain: ratio(medians.drainSideBySide, medians.ours),
-    ratio_to_copy_drain_one_connection: ratio(medians.drainOne, medians.ours),
-    ratio_to_pg_dump_fc: ratio(medians.pgDump, medians.ours),
+    megabytes_per_second: Math.round(ours.rawBytes / 1e6 / took("ours")),
+    ratio_to_copy_drain: ratio(took("drainSideBySide"), took("ours")),
+    ratio_to_copy_drain_one_connection: ratio(took("drainOne"), took("ours")),
+    ratio_to_pg_dump_fc: ratio(took("pgDump"), took("ours")),
     size_ratio_to_pg_dump_fc: ratio(ours.storedBytes, (await stat(dump)).size),
     peak_rss_mib: Math.round(ours.peakRssMib),
     connections,

@@ -18,26 +18,22 @@ export async function seconds(fn: () => Promise<unknown>): Promise<number> {
 }
 
 /**
- * Runs every contender once a round, so that a busy moment of the machine meets all of them alike, and returns the medians of
- * their figures. A first round that warms caches is not counted.
+ * Runs every contender once a round, so that a busy moment of the machine meets all of them alike. Each returns its figure
+ * (seconds, mostly); the result gives a contender's median. A first round warms caches and is not counted.
  */
 export async function inTurns<Name extends string>(
   rounds: number,
   contenders: Readonly<Record<Name, () => Promise<number>>>,
-  options: { readonly warmUp?: readonly Name[] } = {},
-): Promise<Record<Name, number>> {
-  const names = Object.keys(contenders).filter((name): name is Name => name in contenders);
-  const figures = new Map<Name, number[]>(names.map((name) => [name, []]));
-  for (const name of options.warmUp ?? []) await contenders[name]();
-  for (let round = 1; round <= rounds; round += 1) {
-    for (const name of names) {
-      const figure = await contenders[name]();
-      figures.get(name)?.push(figure);
-      console.log(`round ${round}: ${name} ${figure.toFixed(3)}`);
+): Promise<(name: Name) => number> {
+  const figures = new Map<string, number[]>();
+  for (let round = 0; round <= rounds; round += 1) {
+    for (const [name, contender] of Object.entries<() => Promise<number>>(contenders)) {
+      const figure = await contender();
+      console.log(`${round === 0 ? "warm-up" : `round ${round}`}: ${name} ${figure.toFixed(3)}`);
+      if (round > 0) figures.set(name, [...(figures.get(name) ?? []), figure]);
     }
   }
-  const medians = names.map((name) => [name, median(figures.get(name) ?? [])] as const);
-  return Object.fromEntries(medians) as Record<Name, number>;
+  return (name) => median(figures.get(name) ?? []);
 }
 
 /** Runs a program to its end; its output goes nowhere unless `stdout` asks for it. Rejects with what it said on a failure. */

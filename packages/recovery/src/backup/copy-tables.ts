@@ -38,7 +38,12 @@ export async function copyTables(
   let finishedBytes = 0;
 
   const startLane = (): void => {
-    const lane = snapshot.run((client) => drain(client));
+    const at: { table: string | undefined } = { table: undefined };
+    const lane = snapshot
+      .run((client) => drain(client, at))
+      .catch((error: unknown) => {
+        throw toRecoveryError(error, at);
+      });
     // The others must not go on reading for a backup that can't be finished.
     lane.catch((error: unknown) => options.stop.abort(error));
     lanes.push(lane);
@@ -47,10 +52,11 @@ export async function copyTables(
     const worth = finishedBytes + openBytes > SPILL_BYTES || performance.now() - startedAt > SPILL_MS;
     if (worth && waiting.length > 0 && lanes.length < options.connections) startLane();
   };
-  const drain = async (client: SourceClient): Promise<void> => {
+  const drain = async (client: SourceClient, at: { table: string | undefined }): Promise<void> => {
     const lane = backup.openLane();
     for (let table = waiting.shift(); table !== undefined; table = waiting.shift()) {
       const current = table;
+      at.table = tableLabel(table.source.table);
       const result = await copyTable(client, lane, current, (rows, bytes) => {
         options.observer.onTable(current, { rows, bytes, done: false });
         spill(bytes);
@@ -60,6 +66,7 @@ export async function copyTables(
       options.observer.onTable(current, { rows: result.fingerprint.rows, bytes: result.rawBytes, done: true });
       spill(0);
     }
+    at.table = undefined;
     await lane.finish();
   };
 
@@ -74,19 +81,10 @@ async function copyTable(
   table: PlannedTable,
   onBlock: (rows: number, bytes: number) => void,
 ): Promise<WrittenTable> {
-  const label = tableLabel(table.source.table);
-  try {
-    lane.beginTable(onBlock);
-    const sent = await copyOut(client, table.copy, lane);
-    const written = await lane.endTable();
-    if (sent !== written.fingerprint.rows) {
-      throw new RecoveryError(
-        "source_error",
-        `The source sent ${sent} rows of ${label}, ${written.fingerprint.rows} arrived`,
-      );
-    }
-    return written;
-  } catch (error) {
-    throw toRecoveryError(error, { table: label });
-  }
+  lane.beginTable(onBlock);
+  const sent = await copyOut(client, table.copy, lane);
+  const written = await lane.endTable();
+  const arrived = written.fingerprint.rows;
+  if (sent !== arrived) throw new RecoveryError("source_error", `The source sent ${sent} rows, but ${arrived} arrived`);
+  return written;
 }

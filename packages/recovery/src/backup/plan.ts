@@ -86,7 +86,7 @@ function choose(own: readonly DiscoveredTable[], names: readonly string[]): Disc
     }
     return found;
   });
-  return [...new Set(chosen)];
+  return own.filter((found) => chosen.includes(found));
 }
 
 function protect(found: DiscoveredTable, known: ReadonlyMap<string, CatalogTable>): Protected[] {
