@@ -3,6 +3,9 @@ import { compareKeys } from "../object-key.ts";
 import type { ObjectStore } from "../object-store.ts";
 import { keysOf, type MakeStore, storeForTest, text } from "./harness.ts";
 
+/** 41 seconds were seen on two cores that eight others shared. */
+const SLOW_MACHINE_MS = 180_000;
+
 export function listingCases(makeStore: MakeStore): void {
   it("in the order of the keys' bytes, across folders and beyond U+FFFF", async () => {
     const { store } = await storeForTest(makeStore);
@@ -60,16 +63,20 @@ export function listingCases(makeStore: MakeStore): void {
     expect(await after("b")).toEqual([]);
   });
 
-  it("2,500 objects, page by page, and deletes them in batches", async () => {
-    const { store } = await storeForTest(makeStore);
-    const keys = Array.from({ length: 2_500 }, (_, at) => `many/${at % 7}/object-${at}`);
-    await putAll(store, keys);
+  it(
+    "2,500 objects, page by page, and deletes them in batches",
+    async () => {
+      const { store } = await storeForTest(makeStore);
+      const keys = Array.from({ length: 2_500 }, (_, at) => `many/${at % 7}/object-${at}`);
+      await putAll(store, keys);
 
-    expect(await keysOf(store.list("many/"))).toEqual(keys.toSorted(compareKeys));
+      expect(await keysOf(store.list("many/"))).toEqual(keys.toSorted(compareKeys));
 
-    await store.delete(keys.slice(1));
-    expect(await keysOf(store.list(""))).toEqual([keys[0]]);
-  });
+      await store.delete(keys.slice(1));
+      expect(await keysOf(store.list(""))).toEqual([keys[0]]);
+    },
+    SLOW_MACHINE_MS,
+  );
 
   it("while objects come and go: the others exactly once", async () => {
     const { store } = await storeForTest(makeStore);
