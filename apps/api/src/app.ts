@@ -4,6 +4,7 @@ import helmet from "@fastify/helmet";
 import { getRuns, hasEnded, type Run } from "@rowback/db";
 import Fastify, { type FastifyInstance } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
+import { accessTable } from "./auth/access-table.ts";
 import { authentication } from "./auth/authenticate.ts";
 import type { ApiContext, ApiDependencies } from "./context.ts";
 import { problems, sendProblem } from "./errors.ts";
@@ -46,6 +47,7 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
   limitHandlers(app, settings.requestTimeoutMs);
   const context: ApiContext = { ...deps, runWatcher: watchRuns(app, deps) };
 
+  await app.register(accessTable);
   await app.register(problems);
   // No upgrade to HTTPS by force: TLS ends in front of us, and /docs must work on http://127.0.0.1.
   await app.register(helmet, { contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } });

@@ -1,8 +1,8 @@
-import { type Logger, pino, stdSerializers } from "pino";
+import { type DestinationStream, type Logger, type LoggerOptions, pino, stdSerializers } from "pino";
 
-/** Structured lines on stdout. Credentials never reach one (DESIGN §5.10): headers are not logged, and these paths are blotted out. */
-export function createLogger(level: string): Logger {
-  return pino({
+/** Structured lines, on stdout when no other destination is given. Credentials never reach one (DESIGN §5.10): headers are not logged, and these paths are blotted out. */
+export function createLogger(level: string, destination?: DestinationStream): Logger {
+  const options: LoggerOptions = {
     level,
     base: { app: "api" },
     redact: {
@@ -29,5 +29,6 @@ export function createLogger(level: string): Logger {
       res: (reply: { statusCode: number }) => ({ status: reply.statusCode }),
       err: stdSerializers.err,
     },
-  });
+  };
+  return destination === undefined ? pino(options) : pino(options, destination);
 }

@@ -1,18 +1,12 @@
+import type { QueueDepth } from "@rowback/jobs";
 import type { FastifyInstance } from "fastify";
 import fp from "fastify-plugin";
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
 export interface MetricsOptions {
-  /** Jobs per queue and state, as the queue has them now. */
   readonly queueDepths: () => Promise<readonly QueueDepth[]>;
   /** Clients that follow a run. */
   readonly runWatchers: () => number;
-}
-
-export interface QueueDepth {
-  readonly queue: string;
-  readonly state: string;
-  readonly jobs: number;
 }
 
 // A scrape must not hang with Redis: Prometheus gives up after 10 s and would lose all other figures too.
@@ -29,23 +23,23 @@ export const metrics = fp<MetricsOptions>(async (app: FastifyInstance, options) 
     buckets: [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60],
     registers: [registry],
   });
-  const scrapeFailures = new Counter({
-    name: "rowback_queue_depth_failures_total",
-    help: "Scrapes in which Redis did not tell the queues' depths in time.",
-    registers: [registry],
-  });
-  new Gauge({
+  const queueJobs = new Gauge({
     name: "rowback_queue_jobs",
     help: "Jobs per queue and state.",
     labelNames: ["queue", "state"],
     registers: [registry],
-    async collect() {
-      this.reset();
-      const depths = await within(options.queueDepths(), QUEUE_DEPTH_TIMEOUT_MS);
-      if (depths === null) scrapeFailures.inc();
-      for (const { queue, state, jobs } of depths ?? []) this.set({ queue, state }, jobs);
-    },
   });
+  const queueDepthsKnown = new Gauge({
+    name: "rowback_queue_depths_known",
+    help: "1 when Redis told the queues' depths in time, 0 when it did not.",
+    registers: [registry],
+  });
+  const lookAtQueues = async (): Promise<void> => {
+    const depths = await within(options.queueDepths(), QUEUE_DEPTH_TIMEOUT_MS);
+    queueDepthsKnown.set(depths === null ? 0 : 1);
+    queueJobs.reset();
+    for (const { queue, state, jobs } of depths ?? []) queueJobs.set({ queue, state }, jobs);
+  };
   new Gauge({
     name: "rowback_run_watchers",
     help: "Clients that follow a run's events or wait for its end.",
@@ -61,6 +55,7 @@ export const metrics = fp<MetricsOptions>(async (app: FastifyInstance, options) 
     durations.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1000);
   });
   app.get("/metrics", { config: { access: "public" }, schema: { hide: true } }, async (_request, reply) => {
+    await lookAtQueues();
     return reply.type(registry.contentType).send(await registry.metrics());
   });
 });

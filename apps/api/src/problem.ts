@@ -1,3 +1,4 @@
+import { InvalidCursorError } from "@rowback/db";
 import { ERROR_CATALOG, type ErrorCode, RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyError } from "fastify";
 import { hasZodFastifySchemaValidationErrors } from "fastify-type-provider-zod";
@@ -69,6 +70,11 @@ export function toProblem(error: unknown, requestId: string): Problem {
 
 function toKnownError(error: unknown): RecoveryError {
   if (error instanceof RecoveryError) return error;
+  if (error instanceof InvalidCursorError) {
+    return new FieldErrors("invalid_request", [
+      { path: "cursor", message: "is not the `next` of a page of this list" },
+    ]);
+  }
   if (hasZodFastifySchemaValidationErrors(error)) return validationError(error);
   if (isFastifyError(error)) return requestError(error);
   if (isUnreachable(error)) {

@@ -1,6 +1,6 @@
 import type { ProtectedTable, Run, Source } from "@rowback/db";
 import { DiscoveryResult } from "@rowback/jobs";
-import { ScopeRule, TableScope, Tenancy } from "@rowback/recovery/plans";
+import { ScopeRule, TableScope, Tenancy, tableLabel } from "@rowback/recovery/plans";
 import { z } from "zod";
 import { isoOrNull } from "./run-view.ts";
 
@@ -32,8 +32,18 @@ export function toSourceView(source: Source): SourceView {
 
 const UnprotectedReason = z.object({ code: z.string(), message: z.string(), choices: z.unknown().optional() });
 
+const Label = z.string().meta({ description: "schema.table" });
+const FindingView = z.object({
+  severity: z.enum(["error", "warning", "info"]),
+  code: z.string(),
+  table: Label.nullable(),
+  message: z.string(),
+  hint: z.string(),
+});
+
 /** What a discovery found. */
 export const DiscoveryView = DiscoveryResult.extend({
+  findings: z.array(FindingView),
   sourceId: z.uuid(),
   runId: z.uuid(),
   discoveredAt: z.iso.datetime().nullable(),
@@ -41,7 +51,7 @@ export const DiscoveryView = DiscoveryResult.extend({
   isStale: z.boolean(),
   tables: z.array(
     z.object({
-      table: z.string().meta({ description: "schema.table" }),
+      table: Label,
       scope: TableScope.nullable().meta({ description: "How its rows are tied to a tenant; null: unprotected." }),
       unprotectedReason: UnprotectedReason.nullable(),
       details: z.unknown().optional(),
@@ -58,12 +68,16 @@ export function toDiscoveryView(
 ): DiscoveryView {
   return {
     ...result,
+    findings: result.findings.map((finding) => ({
+      ...finding,
+      table: finding.table === null ? null : tableLabel(finding.table),
+    })),
     sourceId: source.id,
     runId: run.id,
     discoveredAt: isoOrNull(source.discoveredAt),
     isStale: source.discoveredAt === null || source.updatedAt > source.discoveredAt,
     tables: tables.map((table) => ({
-      table: `${table.schemaName}.${table.tableName}`,
+      table: tableLabel({ schema: table.schemaName, name: table.tableName }),
       scope: table.scope === null ? null : TableScope.parse(table.scope),
       unprotectedReason: table.unprotectedReason,
       details: table.details,

@@ -4,6 +4,7 @@ import { RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
 import { z } from "zod";
+import { sendProblem } from "../errors.ts";
 import { adminSessionUser } from "./admin-session.ts";
 import { type Access, type Caller, callerOf } from "./caller.ts";
 import { findCaller } from "./membership.ts";
@@ -29,14 +30,29 @@ export const authentication = fp<AuthenticationOptions>(async (app: FastifyInsta
     verify: { algorithms: ["HS256"], requiredClaims: ["sub", "exp"] },
   });
   app.decorateRequest("caller", null);
-  app.addHook("onRequest", async (request) => {
+  app.addHook("onRequest", async (request, reply) => {
     if (request.is404) return;
-    const access = request.routeOptions.config.access;
+    const { access, signInAt } = request.routeOptions.config;
     if (access === "public") return;
-    const userId = await authenticatedUser(request, options.jwtSecret);
-    request.caller = await authorise(options.db, request, userId, access);
+    try {
+      const userId = await authenticatedUser(request, options.jwtSecret);
+      request.caller = await authorise(options.db, request, userId, access);
+    } catch (error) {
+      // Answered here and not thrown: a plugin's own error handler (Bull Board has one) would make a 500 of it.
+      if (signInAt !== undefined && isPageLoad(request) && isUnauthenticated(error))
+        return reply.redirect(signInAt, 303);
+      return sendProblem(error, request, reply);
+    }
   });
 });
+
+function isPageLoad(request: FastifyRequest): boolean {
+  return request.method === "GET" && (request.headers.accept ?? "").includes("text/html");
+}
+
+function isUnauthenticated(error: unknown): boolean {
+  return error instanceof RecoveryError && error.code === "unauthenticated";
+}
 
 async function authenticatedUser(request: FastifyRequest, secret: string): Promise<string> {
   if (request.headers.authorization === undefined && request.url.startsWith("/admin/")) {

@@ -26,6 +26,8 @@ declare module "fastify" {
     access?: Access;
     /** The response lasts as long as its run: no request time-out. */
     isStream?: boolean;
+    /** Where a browser that loads this page without a token is sent. */
+    signInAt?: string;
   }
   interface FastifyRequest {
     caller: Caller | null;

@@ -6,8 +6,6 @@ import { z } from "zod";
 import { adminSessionCookie } from "../auth/admin-session.ts";
 import { requireOperator, userOfToken } from "../auth/authenticate.ts";
 import type { ApiContext } from "../context.ts";
-import { sendProblem } from "../errors.ts";
-import { toProblem } from "../problem.ts";
 
 const BOARD = "/admin/queues";
 const SESSION = "/admin/session";
@@ -49,12 +47,7 @@ export function adminRoutes({ db, queues, settings }: ApiContext): FastifyPlugin
 
     await app.register(async (board) => {
       board.addHook("onRoute", (route) => {
-        route.config = { ...route.config, access: "queue:manage" };
-      });
-      board.setErrorHandler((error, request, reply) => {
-        const isPageLoad = request.method === "GET" && (request.headers.accept ?? "").includes("text/html");
-        if (isPageLoad && toProblem(error, request.id).code === "unauthenticated") return reply.redirect(SESSION, 303);
-        return sendProblem(error, request, reply);
+        route.config = { ...route.config, access: "queue:manage", signInAt: SESSION };
       });
       const adapter = new FastifyAdapter().setBasePath(BOARD);
       createBullBoard({ queues: queues.queues.map((queue) => new BullMQAdapter(queue)), serverAdapter: adapter });

@@ -1,0 +1,194 @@
+import { createHmac, randomUUID } from "node:crypto";
+import Fastify from "fastify";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { startTestApi, type TestApi, type TestTenant } from "../testing/test-api.ts";
+import { accessTable } from "./access-table.ts";
+import type { Access } from "./caller.ts";
+import { mayDo } from "./permissions.ts";
+
+let api: TestApi;
+let tenant: TestTenant;
+let other: TestTenant;
+beforeAll(async () => {
+  api = await startTestApi();
+  [tenant, other] = [await api.tenant(), await api.tenant()];
+  for (const role of ["admin", "member", "viewer"] as const) await api.member(tenant.id, role, role);
+});
+afterAll(() => api.close());
+
+const ID = randomUUID();
+const HTTP_METHODS = z.enum(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]);
+const PUBLIC = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/admin/session", "*"];
+
+/** Every route but the public ones, once per method, with ids filled in. */
+function closedRoutes(): { method: z.infer<typeof HTTP_METHODS>; url: string; access: Access }[] {
+  return api.app
+    .accessTable()
+    .filter(({ access }) => access !== "public")
+    .flatMap(({ methods, url, access }) =>
+      methods.map((method) => ({ method: HTTP_METHODS.parse(method), url: url.replaceAll(/:\w+|\*/g, ID), access })),
+    );
+}
+
+describe("every registered route", () => {
+  test("states who may use it, and only the known ones are public", () => {
+    const table = api.app.accessTable();
+    expect(table.length).toBeGreaterThan(40);
+    const open = table.filter(({ access, url }) => access === "public" && !url.startsWith("/docs"));
+    expect([...new Set(open.map(({ url }) => url))].toSorted()).toEqual(PUBLIC.toSorted());
+  });
+
+  test("keeps the app from starting when it states nothing", async () => {
+    const app = Fastify();
+    await app.register(accessTable);
+    app.get("/forgotten", async () => "open to all");
+    await expect(app.ready()).rejects.toThrow("GET /forgotten does not say who may use it");
+  });
+
+  test("refuses a request without a token, before it looks at anything else", async () => {
+    for (const { method, url } of closedRoutes()) {
+      const headers = { "content-type": "application/json" };
+      const response = await api.app.inject({ method, url, headers, payload: "{broken" });
+      expect([method, url, response.statusCode]).toEqual([method, url, 401]);
+      expect(response.headers["www-authenticate"]).toBe("Bearer");
+    }
+  });
+
+  test("refuses a stranger who has a valid token", async () => {
+    for (const { method, url } of closedRoutes().filter(({ access }) => access !== "any-user")) {
+      const headers = { authorization: `Bearer ${api.token("stranger")}` };
+      const response = await api.app.inject({ method, url, headers });
+      expect([method, url, response.statusCode]).toEqual([method, url, 403]);
+    }
+  });
+});
+
+describe("roles", () => {
+  const ROLES = ["owner", "admin", "member", "viewer"] as const;
+  const REQUESTS = [
+    ["GET", "/v1/backups", "backup:read"],
+    ["POST", "/v1/backups", "backup:create"],
+    ["DELETE", `/v1/backups/${ID}`, "backup:delete"],
+    ["POST", `/v1/backups/${ID}/undelete`, "backup:delete"],
+    ["POST", `/v1/backups/${ID}/cancel`, "backup:cancel"],
+    ["POST", `/v1/backups/${ID}/verify`, "backup:verify"],
+    ["GET", `/v1/runs/${ID}`, "run:read"],
+    ["POST", "/v1/restores/preview", "restore:preview"],
+    ["POST", "/v1/restores", "restore:apply"],
+    ["GET", `/v1/restores/${ID}`, "restore:read"],
+    ["POST", `/v1/restores/${ID}/undo`, "restore:apply"],
+    ["GET", "/v1/sources", "source:manage"],
+    ["POST", "/v1/tenants", "tenant:manage"],
+    ["GET", "/admin/queues/api/queues", "queue:manage"],
+  ] as const;
+
+  test.each(REQUESTS)("%s %s is for those with %s", async (method, url, permission) => {
+    for (const role of ROLES) {
+      const user = role === "owner" ? tenant.owner : role;
+      const response = await api.call(method, url, { user, body: method === "GET" ? undefined : {} });
+      const allowed = mayDo(role, permission);
+      expect([role, response.statusCode === 403]).toEqual([role, !allowed]);
+    }
+  });
+
+  test("an operator is nobody's member by that", async () => {
+    expect((await api.call("GET", "/v1/backups", { user: "olga" })).statusCode).toBe(403);
+    const named = await api.call("GET", "/v1/backups", { user: "olga", headers: { "x-tenant-id": tenant.id } });
+    expect(named.statusCode).toBe(404);
+    expect((await api.call("GET", "/v1/sources", { user: "olga" })).statusCode).toBe(200);
+  });
+
+  test("the tenant comes from user_tenants, whatever the token says of it", async () => {
+    const claims = {
+      tenant_id: other.id,
+      tenantId: other.id,
+      role: "owner",
+      user_metadata: { tenant_id: other.id },
+      operator: true,
+    };
+    const authorization = `Bearer ${api.token(tenant.owner, claims)}`;
+    const mine = await api.call("POST", "/v1/backups", { headers: { authorization }, body: {} });
+    expect(mine.json()).toMatchObject({ tenantId: tenant.id });
+    expect((await api.call("GET", "/v1/sources", { headers: { authorization } })).statusCode).toBe(403);
+  });
+
+  test("a member of several tenants names one; another's is as unknown as one that does not exist", async () => {
+    await api.member(tenant.id, "both", "member");
+    await api.member(other.id, "both", "viewer");
+    const ask = (headers: Record<string, string>) =>
+      api.call("POST", "/v1/backups", { user: "both", headers, body: {} });
+    const unnamed = await ask({});
+    expect([unnamed.statusCode, unnamed.json().errors]).toEqual([
+      400,
+      [expect.objectContaining({ path: "X-Tenant-Id" })],
+    ]);
+    expect((await ask({ "x-tenant-id": tenant.id.toUpperCase() })).json()).toMatchObject({ tenantId: tenant.id });
+    expect((await ask({ "x-tenant-id": other.id })).statusCode).toBe(403);
+    expect((await ask({ "x-tenant-id": "'; DROP TABLE runs; --" })).statusCode).toBe(400);
+    const third = await api.tenant();
+    const [foreign, unknown] = [await ask({ "x-tenant-id": third.id }), await ask({ "x-tenant-id": randomUUID() })];
+    expect(foreign.statusCode).toBe(404);
+    expect({ ...foreign.json(), requestId: "" }).toEqual({ ...unknown.json(), requestId: "" });
+  });
+
+  test("a membership that ends, ends at once", async () => {
+    await api.member(tenant.id, "leaver", "viewer");
+    expect((await api.call("GET", "/v1/backups", { user: "leaver" })).statusCode).toBe(200);
+    expect((await api.call("DELETE", `/v1/tenants/${tenant.id}/members/leaver`, { user: "olga" })).statusCode).toBe(
+      204,
+    );
+    expect((await api.call("GET", "/v1/backups", { user: "leaver" })).statusCode).toBe(403);
+  });
+});
+
+describe("tokens", () => {
+  const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const soon = Math.floor(Date.now() / 1000) + 600;
+  const signed = (header: object, claims: object, hash: string, secret: string): string => {
+    const text = `${part(header)}.${part(claims)}`;
+    return `${text}.${createHmac(hash, secret).update(text).digest("base64url")}`;
+  };
+  const secret = (): string => api.deps.settings.jwtSecret;
+  const FORGERIES: [string, () => string][] = [
+    ["no algorithm", () => `${part({ alg: "none", typ: "JWT" })}.${part({ sub: tenant.owner, exp: soon })}.`],
+    [
+      "another algorithm",
+      () => signed({ alg: "HS512", typ: "JWT" }, { sub: tenant.owner, exp: soon }, "sha512", secret()),
+    ],
+    [
+      "another secret",
+      () => signed({ alg: "HS256", typ: "JWT" }, { sub: tenant.owner, exp: soon }, "sha256", "x".repeat(64)),
+    ],
+    [
+      "an end that is over",
+      () => signed({ alg: "HS256", typ: "JWT" }, { sub: tenant.owner, exp: soon - 1200 }, "sha256", secret()),
+    ],
+    ["no end", () => signed({ alg: "HS256", typ: "JWT" }, { sub: tenant.owner }, "sha256", secret())],
+    ["no subject", () => signed({ alg: "HS256", typ: "JWT" }, { exp: soon }, "sha256", secret())],
+    ["an empty subject", () => signed({ alg: "HS256", typ: "JWT" }, { sub: "", exp: soon }, "sha256", secret())],
+    [
+      "a subject that is no text",
+      () => signed({ alg: "HS256", typ: "JWT" }, { sub: { a: 1 }, exp: soon }, "sha256", secret()),
+    ],
+    [
+      "a beginning to come",
+      () => signed({ alg: "HS256", typ: "JWT" }, { sub: tenant.owner, exp: soon, nbf: soon - 60 }, "sha256", secret()),
+    ],
+    ["nonsense", () => "nonsense"],
+  ];
+
+  test.each(FORGERIES)("one with %s is refused in the same words", async (_, forge) => {
+    const response = await api.call("GET", "/v1/backups", { headers: { authorization: `Bearer ${forge()}` } });
+    const bare = await api.call("GET", "/v1/backups");
+    expect(response.statusCode).toBe(401);
+    expect({ ...response.json(), requestId: "" }).toEqual({ ...bare.json(), requestId: "" });
+  });
+
+  test("a good one, made the same way, is let in", async () => {
+    const token = signed({ alg: "HS256", typ: "JWT" }, { sub: tenant.owner, exp: soon }, "sha256", secret());
+    expect((await api.call("GET", "/v1/backups", { headers: { authorization: `Bearer ${token}` } })).statusCode).toBe(
+      200,
+    );
+  });
+});
