@@ -22,11 +22,6 @@ interface Cost {
   readonly length: number;
 }
 
-interface Candidate {
-  readonly key: ForeignKey;
-  readonly cost: Cost;
-}
-
 /**
  * Adds to `settled` every table from which foreign keys lead to a tenant: the path with the fewest nullable keys, then the shortest.
  * Dijkstra's algorithm backwards from the tables that have a tenant, so self-references and cycles end by themselves, and each
@@ -47,26 +42,26 @@ export function followTenants(catalog: Catalog, settled: ReadonlyMap<string, Set
     });
   }
   const incoming = Map.groupBy(usableKeys(catalog), (key) => tableKey(key.to));
-  const candidates = new Map<string, Candidate[]>();
+  const candidates = new Map<string, ForeignKey[]>();
   const open = new Map<string, Cost>(costs);
-  for (let next = cheapest(open); next !== null; next = cheapest(open)) {
-    open.delete(next);
-    const own = costs.get(next);
-    if (own === undefined) continue;
-    const firstKeys = candidates.get(next);
-    if (firstKeys !== undefined && !result.has(next)) result.set(next, settle(firstKeys, result));
-    for (const key of incoming.get(next) ?? []) {
-      const from = tableKey(key.from);
-      if (settled.has(from)) continue;
-      const cost = { weak: own.weak + (isWeak(key) ? 1 : 0), length: own.length + 1 };
-      const known = costs.get(from);
-      const order = known === undefined ? -1 : compareCosts(cost, known);
-      if (order < 0) {
-        costs.set(from, cost);
-        open.set(from, cost);
-        candidates.set(from, [{ key, cost }]);
-      } else if (order === 0) {
-        candidates.get(from)?.push({ key, cost });
+  for (let batch = cheapest(open); batch.length > 0; batch = cheapest(open)) {
+    for (const { table, cost: own } of batch) {
+      open.delete(table);
+      const firstKeys = candidates.get(table);
+      if (firstKeys !== undefined) result.set(table, settle(firstKeys, result));
+      for (const key of incoming.get(table) ?? []) {
+        const from = tableKey(key.from);
+        if (settled.has(from)) continue;
+        const cost = { weak: own.weak + (isWeak(key) ? 1 : 0), length: own.length + 1 };
+        const known = costs.get(from);
+        const order = known === undefined ? -1 : compareCosts(cost, known);
+        if (order < 0) {
+          costs.set(from, cost);
+          open.set(from, cost);
+          candidates.set(from, [key]);
+        } else if (order === 0) {
+          candidates.get(from)?.push(key);
+        }
       }
     }
   }
@@ -81,8 +76,8 @@ function applyRule(path: readonly ForeignKey[], settled: ReadonlyMap<string, Set
   return { scope: { kind: "via", path: path.map(toStep), column: end.column }, warnings: pathWarnings(path) };
 }
 
-function settle(candidates: readonly Candidate[], result: ReadonlyMap<string, Settled>): Settled {
-  const keys = distinct(candidates.map((candidate) => candidate.key));
+function settle(candidates: readonly ForeignKey[], result: ReadonlyMap<string, Settled>): Settled {
+  const keys = distinct(candidates);
   const [only, another] = keys;
   if (only === undefined) throw new Error("A table was reached by no foreign key.");
   if (another !== undefined) return ambiguous(keys, result);
@@ -183,12 +178,14 @@ function pairs(key: ForeignKey): string[] {
   return key.columns.map((column, index) => JSON.stringify([column, key.referenced[index]])).toSorted(compare);
 }
 
-function cheapest(open: ReadonlyMap<string, Cost>): string | null {
-  let best: readonly [string, Cost] | null = null;
-  for (const entry of open) {
-    if (best === null || (compareCosts(entry[1], best[1]) || compare(entry[0], best[0])) < 0) best = entry;
-  }
-  return best?.[0] ?? null;
+/** All tables of the least cost at once: none of them can be on another's path, because each foreign key adds to the length. */
+function cheapest(open: ReadonlyMap<string, Cost>): { table: string; cost: Cost }[] {
+  const least = [...open.values()].reduce<Cost | null>(
+    (best, cost) => (best === null || compareCosts(cost, best) < 0 ? cost : best),
+    null,
+  );
+  if (least === null) return [];
+  return [...open].filter(([, cost]) => compareCosts(cost, least) === 0).map(([table, cost]) => ({ table, cost }));
 }
 
 function compareCosts(a: Cost, b: Cost): number {

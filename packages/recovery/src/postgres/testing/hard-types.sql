@@ -61,7 +61,7 @@ DO $$ BEGIN
     EXECUTE 'ALTER TABLE hard.types ADD COLUMN c_int4multirange int4multirange DEFAULT ''{[1,3),[5,8)}''';
   END IF;
   IF current_setting('server_version_num')::int >= 180000 THEN
-    EXECUTE 'ALTER TABLE hard.types ADD COLUMN c_virtual integer GENERATED ALWAYS AS (c_integer * 2) VIRTUAL';
+    EXECUTE 'ALTER TABLE hard.types ADD COLUMN c_virtual bigint GENERATED ALWAYS AS (c_integer::bigint * 2) VIRTUAL';
   END IF;
 END $$;
 
