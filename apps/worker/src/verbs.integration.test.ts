@@ -1,0 +1,300 @@
+import { randomUUID } from "node:crypto";
+import { readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  getBackup,
+  getRestore,
+  insertRestoreRun,
+  insertRun,
+  listProtectedTables,
+  type Run,
+  requestCancel,
+  softDeleteBackup,
+  updateTenantSettings,
+} from "@rowback/db";
+import { JOBS, RestoreResult } from "@rowback/jobs";
+import { type TestDatabase, testDatabase } from "@rowback/local-services/testing";
+import { RestorePlan } from "@rowback/recovery/plans";
+import { openStore } from "@rowback/storage";
+import pino from "pino";
+import { expect, onTestFinished, test } from "vitest";
+import { sweepGarbage } from "./sweeper.ts";
+import { type WorkerFixture, workerFixture } from "./testing/worker-fixture.ts";
+
+const SHOP = `
+CREATE TABLE tenants (id text PRIMARY KEY, name text);
+CREATE TABLE customers (id int PRIMARY KEY, tenant_id text NOT NULL REFERENCES tenants, name text NOT NULL);
+CREATE TABLE orders (id int PRIMARY KEY, tenant_id text NOT NULL REFERENCES tenants, customer_id int NOT NULL REFERENCES customers, total numeric);
+INSERT INTO tenants VALUES ('acme', 'Acme'), ('zenith', 'Zenith');
+INSERT INTO customers SELECT n, CASE WHEN n % 2 = 0 THEN 'acme' ELSE 'zenith' END, 'customer ' || n FROM generate_series(1, 200) n;
+INSERT INTO orders SELECT n, CASE WHEN n % 2 = 0 THEN 'acme' ELSE 'zenith' END, 2 - n % 2 + (n % 50) / 2 * 2, n * 1.5 FROM generate_series(1, 1000) n;
+`;
+
+interface Shop extends WorkerFixture {
+  readonly source: TestDatabase;
+  /** All rows of a tenant, as text. */
+  rows(tenant: string): Promise<string>;
+  backup(): Promise<Run>;
+  preview(backupId: string, mode?: "exact" | "missing_only"): Promise<Run>;
+  /** Asks for the restore of a preview; returns the queued run. */
+  apply(preview: Run): Promise<Run>;
+  undo(restoreId: string, discardNewerChanges?: boolean): Promise<Run>;
+}
+
+async function shop(name: string): Promise<Shop> {
+  const source = await testDatabase(`${name}-source`);
+  await source.pool.query(SHOP);
+  const fixture = await workerFixture(name, { sourceUrl: source.url });
+  const { db, sourceId, tenantId } = fixture;
+  const asked = (kind: "restore" | "restore_preview") => ({
+    sourceId,
+    tenantId,
+    requestedBy: "user-1",
+    maxAttempts: JOBS[kind].attempts,
+  });
+  const created = async (result: Awaited<ReturnType<typeof insertRestoreRun>>): Promise<Run> => {
+    if (result.outcome !== "created") throw new Error(`expected a new run, got ${result.outcome}`);
+    await fixture.enqueue(result.run);
+    return result.run;
+  };
+  return {
+    ...fixture,
+    source,
+    rows: async (tenant) => {
+      const { rows } = await source.pool.query(
+        `SELECT (SELECT array_agg(c ORDER BY id) FROM customers c WHERE tenant_id = $1)::text AS customers,
+          (SELECT array_agg(o ORDER BY id) FROM orders o WHERE tenant_id = $1)::text AS orders`,
+        [tenant],
+      );
+      return JSON.stringify(rows);
+    },
+    backup: async () => fixture.until((await fixture.ask({ kind: "backup" })).id, "succeeded"),
+    preview: async (backupId, mode = "exact") => {
+      const wish = { backupId, mode, tables: null, keys: null };
+      const params = { ...wish, triggers: "suppress", targetSourceId: null };
+      const run = await created(
+        await insertRestoreRun(
+          db.system,
+          { ...asked("restore_preview"), kind: "restore_preview", params },
+          { ...wish, targetSourceId: sourceId },
+        ),
+      );
+      return await fixture.until(run.id, "succeeded");
+    },
+    apply: async (preview) => {
+      const { digest } = RestorePlan.parse(preview.result);
+      const of = await getRestore(db.system, preview.id);
+      if (of === null) throw new Error("no preview");
+      const { backupId, mode, tables, keys } = of;
+      const wish = { backupId, mode, tables, keys };
+      const params = {
+        ...wish,
+        triggers: "suppress",
+        targetSourceId: null,
+        previewRunId: preview.id,
+        planDigest: digest,
+      };
+      return await created(
+        await insertRestoreRun(
+          db.system,
+          { ...asked("restore"), kind: "restore", params },
+          { ...wish, targetSourceId: sourceId, previewRunId: preview.id, planDigest: digest },
+        ),
+      );
+    },
+    undo: async (undoOf, discardNewerChanges = false) => {
+      const undone = await getRestore(db.system, undoOf);
+      const backupId = undone?.preRestoreBackupId;
+      if (backupId == null) throw new Error("nothing to undo");
+      return await created(
+        await insertRestoreRun(
+          db.system,
+          { ...asked("restore"), kind: "restore", params: { undoOf, discardNewerChanges } },
+          { targetSourceId: sourceId, backupId, mode: "exact", tables: null, keys: null, undoOf },
+        ),
+      );
+    },
+  };
+}
+
+/** What a customer does on a bad day. */
+const MISTAKE = `
+DELETE FROM orders WHERE tenant_id = 'acme' AND id <= 100;
+UPDATE customers SET name = 'oops' WHERE tenant_id = 'acme' AND id <= 40;
+INSERT INTO customers VALUES (9000, 'acme', 'by mistake');
+`;
+
+test("discovery finds the scope of every table and stores it", async () => {
+  const at = await shop("discovery");
+  await at.start();
+  const run = await at.until((await at.ask({ kind: "discovery" })).id, "succeeded");
+  expect(run.result).toMatchObject({ protectedTables: 3, unprotectedTables: 0 });
+  const tables = await listProtectedTables(at.db.system, at.sourceId);
+  expect(tables.map(({ tableName, scope }) => [tableName, scope])).toEqual([
+    ["customers", { kind: "direct", column: "tenant_id" }],
+    ["orders", { kind: "direct", column: "tenant_id" }],
+    ["tenants", { kind: "root", column: "id" }],
+  ]);
+});
+
+test("backup, mistake, preview, restore, undo, redo: through the queue, and no other tenant is touched", async () => {
+  const at = await shop("story");
+  await at.start();
+  const [before, others] = [await at.rows("acme"), await at.rows("zenith")];
+  const backup = await at.backup();
+  expect(await getBackup(at.db.system, backup.id)).toMatchObject({ rowCount: 601, status: "succeeded" });
+  await at.source.pool.query(MISTAKE);
+  const mistaken = await at.rows("acme");
+
+  const preview = await at.preview(backup.id);
+  expect(await at.rows("acme")).toBe(mistaken);
+  const restore = await at.until((await at.apply(preview)).id, "succeeded");
+  expect(await at.rows("acme")).toBe(before);
+  const result = RestoreResult.parse(restore.result);
+  expect(result.tables.map(({ table }) => table).sort()).toEqual(["public.customers", "public.orders"]);
+  const kept = await getBackup(at.db.system, result.preRestoreBackupId ?? "");
+  expect(kept).toMatchObject({ purpose: "pre_restore", parentRunId: restore.id, tables: expect.any(Array) });
+
+  const undo = await at.until((await at.undo(restore.id)).id, "succeeded");
+  expect(await at.rows("acme")).toBe(mistaken);
+  expect(RestoreResult.parse(undo.result)).toMatchObject({ undoOf: restore.id });
+  await at.until((await at.undo(undo.id)).id, "succeeded");
+  expect(await at.rows("acme")).toBe(before);
+  expect(await at.rows("zenith")).toBe(others);
+});
+
+test("a stale preview fails the restore and changes nothing", async () => {
+  const at = await shop("stale");
+  await at.start();
+  const backup = await at.backup();
+  await at.source.pool.query(MISTAKE);
+  const preview = await at.preview(backup.id);
+  await at.source.pool.query("UPDATE orders SET total = 0 WHERE id = 500");
+  const now = await at.rows("acme");
+  const failed = await at.until((await at.apply(preview)).id, "failed");
+  expect(failed).toMatchObject({ attempt: 1, error: { code: "plan_stale" } });
+  expect(await at.rows("acme")).toBe(now);
+});
+
+test("an undo refuses to overwrite newer changes, unless they are given up; and even those can be brought back", async () => {
+  const at = await shop("newer");
+  await at.start();
+  const backup = await at.backup();
+  await at.source.pool.query(MISTAKE);
+  const mistaken = await at.rows("acme");
+  const restore = await at.until((await at.apply(await at.preview(backup.id))).id, "succeeded");
+  await at.source.pool.query("UPDATE orders SET total = 77 WHERE id = 500");
+  const newer = await at.rows("acme");
+  const refused = await at.until((await at.undo(restore.id)).id, "failed");
+  expect(refused.error).toMatchObject({ code: "plan_stale" });
+  expect(await at.rows("acme")).toBe(newer);
+  const forced = await at.until((await at.undo(restore.id, true)).id, "succeeded");
+  expect(await at.rows("acme")).toBe(mistaken);
+  await at.until((await at.undo(forced.id)).id, "succeeded");
+  expect(await at.rows("acme")).toBe(newer);
+});
+
+test("missing_only brings back what is gone and keeps what is newer", async () => {
+  const at = await shop("missing");
+  await at.start();
+  const backup = await at.backup();
+  await at.source.pool.query(MISTAKE);
+  await at.until((await at.apply(await at.preview(backup.id, "missing_only"))).id, "succeeded");
+  const { rows } = await at.source.pool.query(
+    "SELECT (SELECT count(*)::int FROM orders WHERE tenant_id = 'acme') AS orders, (SELECT count(*)::int FROM customers WHERE name IN ('oops', 'by mistake')) AS kept",
+  );
+  expect(rows).toEqual([{ orders: 500, kept: 21 }]);
+});
+
+test("a backup is verified; a damaged one is found out", async () => {
+  const at = await shop("verify");
+  await at.start();
+  const backup = await at.backup();
+  const verify = async (): Promise<Run> => {
+    const result = await insertRun(at.db.system, {
+      kind: "backup_verify",
+      tenantId: at.tenantId,
+      sourceId: at.sourceId,
+      maxAttempts: 3,
+      requestedBy: "user-1",
+      params: { backupId: backup.id },
+    });
+    if (result.outcome !== "created") throw new Error(result.outcome);
+    await at.enqueue(result.run);
+    return result.run;
+  };
+  expect((await at.until((await verify()).id, "succeeded")).result).toMatchObject({ rowCount: 601 });
+  if (at.config.store.driver !== "filesystem") throw new Error("the fixture's store is a folder");
+  const folder = join(at.config.store.root, "tenants", at.tenantId, "backups", backup.id);
+  await writeFile(join(folder, "part-0"), "not what was stored");
+  expect((await at.until((await verify()).id, "failed")).error).toMatchObject({
+    code: "archive_damaged",
+    retryable: false,
+  });
+});
+
+test("a source that is down fails the run with a code and a hint when its attempts are used up", async () => {
+  const at = await shop("refused");
+  await at.start({}, { resolveSecret: () => "postgres://nobody@127.0.0.1:1/nothing", workerName: "cut off" });
+  const down = await at.until((await at.ask({ kind: "backup", maxAttempts: 1 })).id, "failed");
+  expect(down.error).toMatchObject({ code: "source_unreachable", hint: expect.any(String) });
+});
+
+test("a backup that would burst the tenant's quota is refused", async () => {
+  const at = await shop("quota");
+  await at.start();
+  await updateTenantSettings(at.db.system, at.tenantId, { storageQuotaBytes: 100 });
+  const { id } = await at.ask({ kind: "backup" });
+  const failed = await at.until(id, "failed");
+  expect(failed).toMatchObject({ attempt: 1, error: { code: "store_full", retryable: false } });
+  if (at.config.store.driver !== "filesystem") throw new Error("the fixture's store is a folder");
+  const left = await readdir(at.config.store.root, { recursive: true, withFileTypes: true });
+  expect(left.filter((entry) => entry.isFile())).toEqual([]);
+});
+
+test("a backup that is cancelled while a lock holds it up ends within two seconds, and nothing of it is visible", async () => {
+  const at = await shop("cancel-backup");
+  await at.start();
+  const blocker = await at.source.pool.connect();
+  try {
+    await blocker.query("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE");
+    const { id } = await at.ask({ kind: "backup" });
+    await at.until(id, "running");
+    const askedAt = performance.now();
+    await requestCancel(at.db.system, id);
+    await at.until(id, "cancelled");
+    expect(performance.now() - askedAt).toBeLessThan(3_000);
+    expect(await getBackup(at.db.system, id)).toMatchObject({ status: "cancelled", manifestSha256: null });
+  } finally {
+    await blocker.query("ROLLBACK");
+    blocker.release();
+  }
+});
+
+test("the sweeper purges a deleted backup past its grace, and its objects are gone", async () => {
+  const at = await shop("purge");
+  const worker = await at.start();
+  const [kept, deleted] = [await at.backup(), await at.backup()];
+  await worker.close();
+  await updateTenantSettings(at.db.system, at.tenantId, { deletedBackupGraceHours: 0 });
+  await softDeleteBackup(at.db.system, deleted.id);
+  const store = openStore(at.config.store);
+  onTestFinished(() => store.close());
+  const orphan = `tenants/${at.tenantId}/backups/${randomUUID()}/part-0`;
+  await store.put(orphan, Buffer.from("left by a crash"));
+  const options = {
+    db: at.db,
+    control: at.db.system,
+    producer: at.producer,
+    store,
+    clock: { now: () => new Date(Date.now() + 2 * 3_600_000) },
+    log: pino({ level: "silent" }),
+    settings: at.config.sweep,
+  };
+  await sweepGarbage(options, new AbortController().signal);
+  const keys = [];
+  for await (const { key } of store.list("tenants/")) keys.push(key);
+  expect(keys.length).toBeGreaterThan(0);
+  expect(keys.every((key) => key.includes(kept.id))).toBe(true);
+  expect(await getBackup(at.db.system, deleted.id)).toMatchObject({ purgedAt: expect.any(Date) });
+});
