@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import pg from "pg";
 import { expect, it, vi } from "vitest";
 import { z } from "zod";
 import { startPostgres } from "../postgres/start-postgres.ts";
@@ -21,6 +22,16 @@ function isSignalled(pid: number): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+async function runSql(url: string, sql: string): Promise<unknown[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query(sql)).rows;
+  } finally {
+    await client.end();
   }
 }
 
@@ -51,8 +62,10 @@ it.each(["SIGKILL", "SIGINT", "SIGTERM"] as const)(
 it("leaves no process when stopped, and keeps data across a restart", async () => {
   const postgres = await startPostgres({ settings: { fsync: "off" } });
   const first = postgres.pid;
+  await runSql(postgres.url, "CREATE TABLE kept AS SELECT 42 AS answer");
   await postgres.restart();
   expect(postgres.pid).not.toBe(first);
+  expect(await runSql(postgres.url, "SELECT answer FROM kept")).toEqual([{ answer: 42 }]);
   const redis = await startRedis({ dir: testFolder() });
   await Promise.all([postgres.stop(), redis.stop()]);
   expect([first, postgres.pid, redis.pid].map(alive)).toEqual([false, false, false]);
