@@ -31,5 +31,6 @@ export const TASKS = {
   "test:unit": (args) => ["vitest", "run", "--project", "unit", ...args],
   bench,
   check: (args) => ["turbo", "run", ...CHECKS, "--continue=always", "--ui=stream", "--log-order=grouped", ...args],
+  operator: (args) => ["node", "packages/db/src/operator-main.ts", ...args],
   migrate: (args) => ["node", "packages/db/src/migrate-main.ts", ...args],
 };

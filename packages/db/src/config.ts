@@ -1,7 +1,7 @@
 import { z } from "zod";
 
-/** What `npm run migrate` reads from the environment. */
-export function readMigrateConfig(): { databaseUrl: string } {
+/** What `npm run migrate` and `npm run operator` read from the environment. */
+export function readControlDatabaseConfig(): { databaseUrl: string } {
   const environment = z
     .object({
       DATABASE_URL: z.url({

@@ -1,4 +1,4 @@
-import { readMigrateConfig } from "./config.ts";
+import { readControlDatabaseConfig } from "./config.ts";
 import { migrate } from "./migrate.ts";
 
-await migrate(readMigrateConfig().databaseUrl, { onLine: (line) => process.stdout.write(`${line}\n`) });
+await migrate(readControlDatabaseConfig().databaseUrl, { onLine: (line) => process.stdout.write(`${line}\n`) });
