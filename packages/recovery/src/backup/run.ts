@@ -5,6 +5,7 @@ import { RecoveryError } from "../errors.ts";
 import { type CatalogCache, readCatalog } from "../postgres/catalog.ts";
 import { readDdl } from "../postgres/ddl.ts";
 import { planScopes } from "../postgres/discovery.ts";
+import { holdTables } from "../postgres/hold-tables.ts";
 import { type Snapshot, type SnapshotInfo, withSnapshot } from "../postgres/snapshot.ts";
 import { SESSION_SETTINGS } from "../postgres/source.ts";
 import { toRecoveryError } from "../postgres/source-error.ts";
@@ -74,6 +75,11 @@ export async function backupTenant(ctx: VerbContext, request: BackupRequest): Pr
     const maxConnections = request.connections ?? CONNECTIONS;
     const copied = await withSnapshot(ctx.source, { maxConnections, signal }, async (snapshot) => {
       const plan = await planFrom(snapshot, ctx, request);
+      await holdTables(
+        snapshot.leader,
+        plan.catalog,
+        plan.tables.map(({ source, scope }) => ({ table: source.table, scope })),
+      );
       await requireTenant(snapshot, plan);
       const observer = observeCopy(plan.tables, ctx.onProgress);
       const tables = await copyTables(snapshot, backup, plan.tables, { connections: maxConnections, stop, observer });
