@@ -1,7 +1,6 @@
 import { z } from "zod";
 
-export const DEPENDENCIES = ["database", "redis", "store"] as const;
-export type Dependency = (typeof DEPENDENCIES)[number];
+type Dependency = "database" | "redis" | "store";
 export type Probes = Readonly<Record<Dependency, (signal: AbortSignal) => Promise<unknown>>>;
 
 const DependencyState = z.object({ reachable: z.boolean(), milliseconds: z.number() });

@@ -9,7 +9,7 @@ import { jsonResponse } from "./responses.ts";
 import { RunView, toRunView } from "./run-view.ts";
 
 /** Longest `Prefer: wait`, in seconds; load balancers commonly give up on a silent request after 60. */
-export const MAX_WAIT_SECONDS = 60;
+const MAX_WAIT_SECONDS = 60;
 
 /** For the routes that may wait that long. */
 export const RUN_TIMEOUT_MS = (MAX_WAIT_SECONDS + 15) * 1000;

@@ -5,7 +5,7 @@ import type { Permission, Role } from "./permissions.ts";
 /** What a route asks of its caller: a permission, any valid token, or nothing at all. */
 export type Access = Permission | "any-user" | "public";
 
-export type TenantRole = Exclude<Role, "operator">;
+type TenantRole = Exclude<Role, "operator">;
 
 /** Who is asking. `tenant` is the one tenant that this request acts for. */
 export interface Caller {

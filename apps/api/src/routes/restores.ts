@@ -1,69 +1,28 @@
-import {
-  getRestore,
-  getSource,
-  insertRestoreRun,
-  listRestores,
-  type Restore,
-  RUN_STATES,
-  requestCancel,
-  type TenantClient,
-  withTenant,
-} from "@rowback/db";
+import { getRestore, insertRestoreRun, listRestores, RUN_STATES, requestCancel, withTenant } from "@rowback/db";
 import { ApplyRestoreParams, RestorePreviewParams, type UndoRestoreParams } from "@rowback/jobs";
-import { RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { audit } from "../audit.ts";
 import { requirePermission } from "../auth/authenticate.ts";
-import { type TenantCaller, tenantCallerOf } from "../auth/caller.ts";
+import { tenantCallerOf } from "../auth/caller.ts";
 import { cancelledRun, readableBackup } from "../backup-state.ts";
 import type { ApiContext } from "../context.ts";
 import { tablesOfBackup } from "../known-tables.ts";
-import { plainText } from "../plain-text.ts";
 import { notFound } from "../problem.ts";
-import { IdParams, optionalBody, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
+import { IdParams, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
+import {
+  ApplyRestore,
+  agreedPreview,
+  checkTarget,
+  chosenRows,
+  PreviewRestore,
+  UndoRestore,
+  undoableRestore,
+  withoutKeys,
+} from "../restore-request.ts";
 import { RestoreView, toRestoreView } from "../restore-view.ts";
 import { answerWithRun, insertedRun, RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders, requestedRun } from "../run-start.ts";
 import { RunView, toRunView } from "../run-view.ts";
-import { selectTables, TableNames } from "../table-selection.ts";
-
-const ChosenKeys = z.strictObject({
-  table: plainText(130),
-  keys: z
-    .array(z.array(plainText(10_000)).min(1).max(32))
-    .min(1)
-    .max(10_000)
-    .meta({ description: "Rows by the values of their key's columns, in the key's order, as text." }),
-});
-
-const PreviewRestore = z.strictObject({
-  backupId: z.uuid(),
-  mode: z.enum(["exact", "missing_only"]).default("exact").meta({
-    description: "exact: the tables as they were. missing_only: bring back deleted rows, keep newer ones.",
-  }),
-  tables: TableNames.nullable().default(null),
-  keys: z.array(ChosenKeys).min(1).max(50).nullable().default(null),
-  triggers: z.enum(["suppress", "fire"]).default("suppress"),
-  targetSourceId: z
-    .uuid()
-    .nullable()
-    .default(null)
-    .meta({ description: "Another source to restore into; for operators." }),
-});
-type PreviewRestore = z.infer<typeof PreviewRestore>;
-
-const ApplyRestore = z.strictObject({
-  previewId: z.uuid(),
-  planDigest: plainText(200).meta({ description: "The digest that the preview showed: proof of what was agreed to." }),
-});
-
-const UndoRestore = optionalBody(
-  z.strictObject({
-    discardNewerChanges: z.boolean().default(false).meta({
-      description: "true: lose what was written to the restored tables since; false: refuse with plan_stale.",
-    }),
-  }),
-);
 
 const RestoreQuery = z.strictObject({
   kind: z.enum(["restore", "restore_preview"]).default("restore"),
@@ -266,77 +225,4 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
       },
     );
   };
-}
-
-/**
- * Another source than the tenant's own may hold other customers: only an operator may send a tenant's rows there,
- * and nobody else learns which sources exist.
- */
-async function checkTarget(db: ApiContext["db"], caller: TenantCaller, targetSourceId: string | null): Promise<void> {
-  if (targetSourceId === null) return;
-  if (!caller.isOperator) {
-    throw new RecoveryError("forbidden", "Only an operator may restore into another source.", {
-      hint: "Leave targetSourceId out, or ask an operator.",
-    });
-  }
-  if ((await getSource(db.system, targetSourceId)) === null) throw notFound("source");
-}
-
-/** The chosen tables and keys by the backup's own names. */
-function chosenRows(
-  { tables, keys }: PreviewRestore,
-  known: ReturnType<typeof tablesOfBackup>,
-): Pick<RestorePreviewParams, "tables" | "keys"> {
-  const keyed =
-    keys === null
-      ? []
-      : selectTables(
-          keys.map(({ table }) => table),
-          known,
-          "keys",
-        );
-  return {
-    tables: tables === null ? null : selectTables(tables, known),
-    keys: keys?.map(({ keys: rows }, index) => ({ table: keyed[index] ?? "", keys: rows })) ?? null,
-  };
-}
-
-/** Chosen keys are customers' data, and may be many: the audit log counts on the run's row for them. */
-function withoutKeys<T extends { keys: unknown }>({ keys: _keys, ...rest }: T): Omit<T, "keys"> {
-  return rest;
-}
-
-/** The preview, if it is the tenant's, succeeded, and showed this plan. */
-async function agreedPreview(client: TenantClient, previewId: string, planDigest: string): Promise<Restore> {
-  const preview = await getRestore(client, previewId);
-  if (preview === null || preview.kind !== "restore_preview") throw notFound("preview");
-  const context = { runId: preview.id, tenantId: preview.tenantId };
-  if (preview.status !== "succeeded") {
-    throw new RecoveryError("conflict", `The preview has not succeeded; it is ${preview.status}.`, {
-      hint: "Wait for the preview's end, or make a new one.",
-      ...context,
-    });
-  }
-  if (preview.planDigest !== planDigest) {
-    throw new RecoveryError("plan_stale", "The preview showed another plan than the one agreed to.", {
-      hint: "Look at the preview again, and quote its planDigest.",
-      ...context,
-    });
-  }
-  return preview;
-}
-
-/** The restore, if it can be undone, and the backup to undo it from. */
-async function undoableRestore(client: TenantClient, id: string): Promise<{ restore: Restore; backupId: string }> {
-  const restore = await getRestore(client, id);
-  if (restore === null || restore.kind !== "restore") throw notFound("restore");
-  const context = { runId: restore.id, tenantId: restore.tenantId };
-  if (restore.status !== "succeeded") {
-    throw new RecoveryError("conflict", `The restore has changed nothing to undo; it is ${restore.status}.`, context);
-  }
-  if (restore.preRestoreBackupId === null) {
-    throw new RecoveryError("conflict", "The restore found nothing to change, so there is nothing to undo.", context);
-  }
-  await readableBackup(client, restore.preRestoreBackupId);
-  return { restore, backupId: restore.preRestoreBackupId };
 }

@@ -24,7 +24,7 @@ import { z } from "zod";
 import { buildApp } from "../app.ts";
 import type { ApiDependencies } from "../context.ts";
 
-export interface TestCall {
+interface TestCall {
   readonly user?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: unknown;
