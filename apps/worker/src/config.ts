@@ -27,7 +27,8 @@ const Environment = z.object({
   QUEUE_PREFIX: z.string().min(1).default("rowback"),
   /** Runs of each queue at once. */
   WORKER_CONCURRENCY: AtLeastOne.default(4),
-  DATABASE_CONNECTIONS: AtLeastOne.default(8),
+  /** Each of the two sweeps holds one while it works through another. */
+  DATABASE_CONNECTIONS: z.coerce.number().pipe(z.int().min(4)).default(8),
   /** The most connections this worker opens to one source. */
   SOURCE_CONNECTIONS: AtLeastOne.default(8),
   SHUTDOWN_GRACE_MS: z.coerce.number().pipe(z.int().nonnegative()).default(20_000),
@@ -65,7 +66,7 @@ export interface SweepSettings {
 export type SecretResolver = (reference: string) => string;
 
 // A lost job is found within a quarter of a minute, and an idle system is asked three times in it.
-export const SWEEP_SETTINGS: SweepSettings = { everyMs: 5_000, queuedForMs: 10_000, garbageEveryMs: 600_000 };
+export const SWEEP_SETTINGS: SweepSettings = { everyMs: 5_000, queuedForMs: 10_000, garbageEveryMs: 3_600_000 };
 
 /** Reads the environment, once, at the start. Throws an error that names each wrong variable and shows no value. */
 export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {

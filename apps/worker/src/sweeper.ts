@@ -44,7 +44,10 @@ export function startSweeper(options: SweeperOptions): Sweeper {
   const { everyMs, garbageEveryMs } = options.settings;
   const loops = [
     repeat("runs", everyMs, stop.signal, options.log, () => sweepRuns(options, stop.signal)),
-    repeat("garbage", garbageEveryMs, stop.signal, options.log, () => sweepGarbage(options, stop.signal)),
+    // Begun at a moment of chance: workers that are restarted together must not list the whole store one after the other.
+    rest(Math.random() * garbageEveryMs, stop.signal).then(() =>
+      repeat("garbage", garbageEveryMs, stop.signal, options.log, () => sweepGarbage(options, stop.signal)),
+    ),
   ];
   return {
     close: async () => {

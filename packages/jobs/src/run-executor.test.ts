@@ -111,6 +111,26 @@ test("who lost the lease stops, and can't write the outcome", async () => {
   expect(run).toMatchObject({ status: "queued", outcome: undefined });
 });
 
+test("a lost lease is noticed at the next renewal, long before it would have ended", async () => {
+  const ledger = new MemoryLedger();
+  const run = ledger.add();
+  const executor = new RunExecutor<MemoryRun, AnyOutcomes>({
+    handlers: handlersOf((task) => untilStopped(task.signal)),
+    ledger,
+    classify,
+    log: silent,
+    leaseMs: 3_000,
+    watchMs: 20,
+  });
+  executors.push(executor);
+  const startedAt = performance.now();
+  const end = executor.execute("backup", run.id);
+  await vi.waitFor(() => expect(run.status).toBe("running"));
+  ledger.takeBack(run);
+  expect(await end).toEqual({ end: "lost" });
+  expect(performance.now() - startedAt).toBeLessThan(2_900);
+});
+
 test("a database that does not answer for a whole lease stops the run, because somebody else may have it", async () => {
   const ledger = new MemoryLedger();
   const run = ledger.add();
