@@ -10,14 +10,15 @@ function parentOf(pid: string): number {
   return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
 }
 
-function markedProcesses(runId: string): string[] {
-  const found: string[] = [];
+function markedProcesses(runId: string): { pid: number; command: string }[] {
+  const found: { pid: number; command: string }[] = [];
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)) {
     try {
       if (!readFileSync(`/proc/${pid}/environ`, "utf8").split("\0").includes(`${RUN_MARK}=${runId}`)) continue;
       const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
       // Children of the runner itself are its workers and its bundler; a test's own have a worker, or nobody, as parent.
-      if (command !== "" && parentOf(pid) !== process.pid) found.push(`process ${pid}: ${command.slice(0, 160)}`);
+      if (command !== "" && parentOf(pid) !== process.pid)
+        found.push({ pid: Number(pid), command: command.slice(0, 160) });
     } catch {
       // Ended while we looked, or not ours to read.
     }
@@ -25,14 +26,26 @@ function markedProcesses(runId: string): string[] {
   return found;
 }
 
-/** Processes that tests of this run started and left behind. Those that are just ending get three seconds. Linux only. */
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // Ended by itself after all.
+  }
+}
+
+/** Processes that tests of this run started and left behind: they are killed now, and named. Those that are just ending get three seconds. Linux only. */
 export async function leakedProcesses(runId: string): Promise<string[]> {
   if (process.platform !== "linux") return [];
   const deadline = Date.now() + 3_000;
   for (;;) {
     const found = markedProcesses(runId);
-    if (found.length === 0 || Date.now() > deadline) return found;
-    await delay(100);
+    if (found.length > 0 && Date.now() < deadline) {
+      await delay(100);
+      continue;
+    }
+    for (const { pid } of found) kill(pid);
+    return found.map(({ pid, command }) => `process ${pid}: ${command}`);
   }
 }
 
