@@ -62,12 +62,13 @@ describe("tenantRows", () => {
       CREATE TABLE public.tenants (id varchar(5) PRIMARY KEY, name public.citext UNIQUE);
       CREATE TABLE public.a (tenant_id varchar(5) NOT NULL REFERENCES public.tenants); CREATE TABLE public.b (tenant_id char(5) NOT NULL);
       CREATE TABLE public.c (tenant_id public.short NOT NULL); CREATE TABLE public.d (tenant_id name NOT NULL);
-      CREATE TABLE public.e (owner public.citext NOT NULL REFERENCES public.tenants (name));
+      CREATE TABLE public.e (owner public.citext NOT NULL REFERENCES public.tenants (name)); CREATE TABLE public.f (tenant_id public.citext NOT NULL);
       INSERT INTO public.tenants VALUES ('abcde', 'Acme'); INSERT INTO public.a VALUES ('abcde'); INSERT INTO public.b VALUES ('abcde');
-      INSERT INTO public.c VALUES ('abcde'); INSERT INTO public.d VALUES ('abcde'); INSERT INTO public.e VALUES ('ACME')`);
+      INSERT INTO public.c VALUES ('abcde'); INSERT INTO public.d VALUES ('abcde'); INSERT INTO public.e VALUES ('ACME');
+      INSERT INTO public.f VALUES ('ABCDE')`);
     await withSourceClient(database.url, async (client) => {
-      expect(await countRows(client, BY_COLUMN, "abcde")).toEqual({ a: 1, b: 1, c: 1, d: 1, e: 1, tenants: 1 });
-      expect(await countRows(client, BY_COLUMN, "abcdef")).toEqual({ a: 0, b: 0, c: 0, d: 0, e: 0, tenants: 0 });
+      expect(await countRows(client, BY_COLUMN, "abcde")).toEqual({ a: 1, b: 1, c: 1, d: 1, e: 1, f: 1, tenants: 1 });
+      expect(await countRows(client, BY_COLUMN, "abcdef")).toEqual({ a: 0, b: 0, c: 0, d: 0, e: 0, f: 0, tenants: 0 });
       expect(await countRows(client, BY_COLUMN, "abcde".padEnd(64, "x"))).toMatchObject({ d: 0 });
     });
   });

@@ -18,6 +18,8 @@ describe("withSnapshot", () => {
     await commitToAll(1);
     await withSource(database.url, (source) =>
       withSnapshot(source, { maxConnections: 3, signal: running }, async (snapshot) => {
+        // Before any follower exists: one that took a snapshot of its own would see this.
+        await commitToAll(2);
         const pids = new Set<unknown>();
         let arrived = 0;
         const { promise: together, resolve } = Promise.withResolvers<void>();
@@ -26,7 +28,7 @@ describe("withSnapshot", () => {
             arrived += 1;
             if (arrived === 3) resolve();
             await together;
-            await commitToAll(2);
+            await commitToAll(3);
             const { rows } = await client.query(
               `SELECT array_agg(n) AS seen, pg_backend_pid() AS pid FROM public.${table}`,
             );
@@ -35,7 +37,6 @@ describe("withSnapshot", () => {
           });
         expect(await Promise.all(["a", "b", "c"].map(read))).toEqual([[1], [1], [1]]);
         expect(pids.size).toBe(3);
-        await commitToAll(3);
         expect(await read("a")).toEqual([1]);
       }),
     );
