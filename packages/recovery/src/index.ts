@@ -1,8 +1,7 @@
-// The source
+// What the worker drives: the verbs, and the source they work on. Pure planners are in plans.ts.
 
 export { deleteBackup } from "./backup/delete.ts";
 export { type BackupOutcome, type BackupRequest, backupTenant } from "./backup/run.ts";
-// The verbs
 export { collectGarbage, type SweepOptions, type SweepOutcome } from "./backup/sweep.ts";
 export { type VerifyOutcome, verifyBackup } from "./backup/verify.ts";
 export { CatalogCache, findTable, readCatalog } from "./postgres/catalog.ts";
