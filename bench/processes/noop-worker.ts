@@ -1,0 +1,36 @@
+import { startWorker, type WorkerOptions } from "@rowback/worker";
+import { readConfig } from "@rowback/worker/config";
+import { z } from "zod";
+import { serveParent } from "../child-process.ts";
+
+/** The worker as it is, but for its handlers: a backup does nothing and comes to nothing. */
+const refuse = async (): Promise<never> => {
+  throw new Error("this worker makes backups only");
+};
+const handlers: NonNullable<WorkerOptions["handlers"]> = () => ({
+  discovery: refuse,
+  backup_verify: refuse,
+  restore_preview: refuse,
+  restore: refuse,
+  backup: async ({ run }) => {
+    const figures = { rowCount: 0, rawBytes: 0, storedBytes: 0, objectCount: 0 };
+    return {
+      kind: "backup",
+      result: { backupId: run.id, tableCount: 0, ...figures },
+      outcome: {
+        ...figures,
+        manifestSha256: "0".repeat(64),
+        snapshot: { lsn: "0/0", at: new Date() },
+        serverVersion: "0",
+        tables: [],
+      },
+    };
+  },
+});
+
+const worker = await startWorker(readConfig(), { handlers });
+serveParent(
+  z.object({}),
+  async () => undefined,
+  () => worker.close(),
+);
