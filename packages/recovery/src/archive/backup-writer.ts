@@ -6,10 +6,6 @@ import type { Manifest, ManifestPart } from "./manifest.ts";
 import { encodeManifest } from "./manifest-text.ts";
 import { type BackupId, manifestKey, partKey } from "./object-keys.ts";
 import { PartWriter } from "./part-writer.ts";
-import { RowEngine } from "./row-engine.ts";
-
-/** Blocks of one lane that may be filling, compressing or waiting for the store at once. */
-const SLOTS = 6;
 
 /** Cleaning up after a failure must not hold a worker for long; the sweeper finds what is left. */
 const CLEAN_UP_MS = 10_000;
@@ -40,7 +36,7 @@ export class BackupWriter {
 
   /** A writer for one connection's tables. Lanes work side by side; each writes parts of its own. */
   openLane(): LaneWriter {
-    const lane = new LaneWriter(this, new RowEngine(SLOTS));
+    const lane = new LaneWriter(this);
     this.#lanes.push(lane);
     return lane;
   }

@@ -5,7 +5,7 @@ import { compressBlock, compressLongRow } from "./block.ts";
 import { fingerprintOf, hashLongRow, type LongRowHash } from "./fingerprint.ts";
 import type { Fingerprint, PartRange } from "./manifest.ts";
 import type { PartWriter } from "./part-writer.ts";
-import { INPUT_BYTES, type RowEngine } from "./row-engine.ts";
+import { giveEngine, INPUT_BYTES, type RowEngine, takeEngine } from "./row-engine.ts";
 
 /** The type byte of a CopyData message and its length. */
 const MESSAGE_HEADER = 5;
@@ -70,20 +70,18 @@ export class LaneWriter {
   #failure: { readonly error: unknown } | null = null;
   #wake: () => void = () => {};
 
-  constructor(backup: BackupWriter, engine: RowEngine) {
+  constructor(backup: BackupWriter) {
     this.#backup = backup;
-    this.#engine = engine;
-    this.#free = engine.slots.map((_, slot) => slot).reverse();
+    this.#engine = takeEngine();
+    this.#free = this.#engine.slots.map((_, slot) => slot).reverse();
     this.#slot = this.#free.pop() ?? 0;
+    this.#engine.useSlot(this.#slot);
   }
 
   /** `onBlock` hears the table's rows and bytes so far, with every block. */
   beginTable(onBlock: (rows: number, rawBytes: number) => void): void {
     this.#table = { rows: 0, rawBytes: 0, longSum: 0n, ranges: [], onBlock };
-    this.#engine.reset(this.#slot);
-    this.#at = 0;
-    this.#end = 0;
-    this.#chunk = new Uint8Array();
+    this.#engine.reset();
   }
 
   /** The next bytes from the server; the chunk must not change until all of it was taken. */
@@ -121,21 +119,28 @@ export class LaneWriter {
     });
   }
 
-  /** Ends the table: its rows are compressed and written, though not durable before `finish`. */
-  async endTable(): Promise<WrittenTable> {
+  /**
+   * Ends the table; the next one may begin at once. `written` resolves when its blocks were handed to the store; they are durable
+   * after `finish`.
+   */
+  endTable(): { readonly rows: number; readonly bytes: number; readonly written: Promise<WrittenTable> } {
     const table = this.#openTable();
     if (!this.#full && this.#engine.filled(this.#slot) > 0) this.#closeBlock(table);
-    const sum = this.#engine.sum + table.longSum;
+    const fingerprint = fingerprintOf(table.rows, this.#engine.sum + table.longSum);
     this.#table = null;
-    await this.#written;
-    await this.#claimSlot();
-    if ((this.#part?.writer.bytes ?? 0) >= SHARED_PART_BYTES) await this.#closePart();
-    return { rawBytes: table.rawBytes, fingerprint: fingerprintOf(table.rows, sum), ranges: table.ranges };
+    this.#then(async () => {
+      if (this.#part !== null && this.#part.writer.bytes >= SHARED_PART_BYTES) await this.#closePart();
+    });
+    const written = this.#written.then(() => ({ rawBytes: table.rawBytes, fingerprint, ranges: table.ranges }));
+    written.catch(() => {});
+    return { rows: table.rows, bytes: table.rawBytes, written };
   }
 
-  /** Ends the last part; everything is durable when this resolves. */
+  /** Ends the last part; everything is durable when this resolves. The lane is of no use afterwards. */
   async finish(): Promise<void> {
     await this.#written;
+    // After a failure the pool may still be reading from a slot; then the engine is left to the garbage collector.
+    giveEngine(this.#engine);
     await this.#closePart();
   }
 
@@ -203,10 +208,6 @@ export class LaneWriter {
     this.#engine.useSlot(slot);
     this.#full = false;
     return true;
-  }
-
-  async #claimSlot(): Promise<void> {
-    while (this.#full && !this.#nextSlot()) await this.ready();
   }
 
   #beginLongRow(table: OpenTable): void {

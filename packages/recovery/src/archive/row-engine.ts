@@ -6,6 +6,9 @@ export const BLOCK_BYTES = 1_048_576;
 /** Bytes that `RowEngine.input` holds: what a socket delivers at once, and the few left over from before. */
 export const INPUT_BYTES = 2 * PAGE;
 
+/** Blocks of one lane that may be filling, compressing or waiting for the store at once. */
+const SLOTS = 6;
+
 const compiled = new WebAssembly.Module(readFileSync(new URL("./row-engine.wasm", import.meta.url)));
 
 /** Why `take` returned. */
@@ -21,6 +24,20 @@ interface Exports {
   readonly out: WebAssembly.Global<"i32">;
   readonly left: WebAssembly.Global<"i32">;
   readonly stop: WebAssembly.Global<"i32">;
+}
+
+/** Engines that are not in use, for the next backup: making 6 MiB of zeroed memory costs more than a small tenant's rows. */
+const idle: RowEngine[] = [];
+/** More than a worker's usual number of backups at once is not worth keeping. */
+const MOST_IDLE = 8;
+
+/** An engine with SLOTS slots. Give it back with `giveEngine` when nothing can touch its memory any more, else forget it. */
+export function takeEngine(): RowEngine {
+  return idle.pop() ?? new RowEngine(SLOTS);
+}
+
+export function giveEngine(engine: RowEngine): void {
+  if (idle.length < MOST_IDLE) idle.push(engine);
 }
 
 /**
@@ -42,12 +59,11 @@ export class RowEngine {
     this.#exports = instantiate(memory);
   }
 
-  /** Forgets everything, and lets `take` write to the beginning of this slot. */
-  reset(slot: number): void {
+  /** Begins a new sum and count; `take` goes on in its slot. Only between two rows. */
+  reset(): void {
     this.#exports.sum.value = 0n;
     this.#exports.rows.value = 0;
     this.#exports.left.value = 0;
-    this.useSlot(slot);
   }
 
   /** `take` goes on at the beginning of this slot; sum and count go on too. Only between two rows. */

@@ -1,142 +1,181 @@
 import type { Connection, DatabaseError, Submittable } from "pg";
-import type { LaneWriter } from "../archive/lane-writer.ts";
+import type { LaneWriter, Taken } from "../archive/lane-writer.ts";
 import { RecoveryError } from "../errors.ts";
 import type { SourceClient } from "../postgres/source.ts";
 
-/** Backend messages by their type byte (PostgreSQL manual, "Message Formats"). */
-const COPY_DONE = 0x63;
-const COPY_OUT_RESPONSE = 0x48;
-const NOTICE_RESPONSE = 0x4e;
-const PARAMETER_STATUS = 0x53;
-const NOTIFICATION_RESPONSE = 0x41;
-const PASSED_OVER: readonly number[] = [COPY_OUT_RESPONSE, NOTICE_RESPONSE, PARAMETER_STATUS, NOTIFICATION_RESPONSE];
+/** One `COPY … TO STDOUT`, and who hears of it. What `began` and `ended` throw ends everything. */
+export interface CopyStatement {
+  readonly sql: string;
+  /** The server is about to send rows. */
+  began(): void;
+  /** The server has sent so many rows, and the lane has taken them. */
+  ended(rows: number): void;
+}
+
+/**
+ * Runs these statements in one round trip, in order, and hands the server's rows to the lane as they come off the socket; the socket
+ * rests while the lane is busy.
+ *
+ * pg-copy-streams would hand over rows through a Readable; that costs one JavaScript call and one small buffer for each message,
+ * which at millions of rows is more than compressing them. And it takes one statement at a time: for a small tenant, whose dozen tables
+ * take less time than a dozen round trips, that is most of the work.
+ *
+ * When it rejects, the connection may be in the middle of a COPY and must be destroyed, as `Source.connect` does.
+ */
+export function copyOut(client: SourceClient, lane: LaneWriter, statements: readonly CopyStatement[]): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  client.query(new CopyOut(lane, statements, { resolve, reject }));
+  return promise;
+}
+
+/** Backend messages by their type byte (PostgreSQL manual, "Message Formats"); those that do not occur here are pg's to parse. */
+const MESSAGE = {
+  commandComplete: 0x43,
+  copyDone: 0x63,
+  copyOutResponse: 0x48,
+  noticeResponse: 0x4e,
+  notificationResponse: 0x41,
+  parameterStatus: 0x53,
+} as const;
+const OURS: readonly number[] = Object.values(MESSAGE);
 
 /** A message's type byte and length. */
 const HEADER = 5;
 
-/**
- * Runs one `COPY … TO STDOUT` and hands the server's messages to the lane as they come off the socket; the socket rests while the lane
- * is busy. Resolves with the number of rows the server says it sent.
- *
- * pg-copy-streams would hand over rows through a Readable; that costs one JavaScript call and one small buffer for each message,
- * which at millions of rows is more than compressing them.
- *
- * When it rejects, the connection may be in the middle of the COPY and must be destroyed, as `Source.connect` does.
- */
-export function copyOut(client: SourceClient, sql: string, lane: LaneWriter): Promise<number> {
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  client.query(new CopyOut(sql, lane, resolve, reject));
-  return promise;
+interface Outcome {
+  resolve(): void;
+  reject(error: unknown): void;
 }
 
 class CopyOut implements Submittable {
-  readonly #sql: string;
   readonly #lane: LaneWriter;
-  readonly #resolve: (rows: number) => void;
-  readonly #reject: (error: unknown) => void;
-  #rows: number | null = null;
-  /** Gives the socket back to pg, with the bytes that are pg's to parse. */
-  #giveBack: ((bytes: Buffer) => void) | null = null;
-  /** The beginning of a message that is not all there yet. */
+  readonly #statements: readonly CopyStatement[];
+  readonly #promise: Outcome;
+  /** How many statements have ended. */
+  #ended = 0;
+  #inCopy = false;
+  /** The beginning of a message that is not all there yet, and holds no row. */
   #begun: Buffer | null = null;
-  #pause: () => void = () => {};
-  #resume: () => void = () => {};
+  /** The socket, while it is ours. */
+  #socket: { pause(): void; resume(): void; giveBack(bytes: Buffer): void } | null = null;
 
-  constructor(sql: string, lane: LaneWriter, resolve: (rows: number) => void, reject: (error: unknown) => void) {
-    this.#sql = sql;
+  constructor(lane: LaneWriter, statements: readonly CopyStatement[], promise: Outcome) {
     this.#lane = lane;
-    this.#resolve = resolve;
-    this.#reject = reject;
+    this.#statements = statements;
+    this.#promise = promise;
   }
 
   /** pg calls this when it is this query's turn. */
   submit(connection: Connection): void {
     const { stream } = connection;
-    const parsers = stream.listeners("data");
+    // Node's types know listeners only as functions; those of `data` are pg's parser.
+    const parsers = stream.listeners("data") as ((bytes: Buffer) => void)[];
     const onData = (chunk: Buffer): void => this.#guard(() => this.#receive(chunk));
-    for (const parser of parsers) stream.removeListener("data", parser as (chunk: Buffer) => void);
+    stream.removeAllListeners("data");
     stream.on("data", onData);
-    this.#pause = () => void stream.pause();
-    this.#resume = () => void stream.resume();
-    this.#giveBack = (bytes) => {
-      stream.removeListener("data", onData);
-      for (const parser of parsers) stream.on("data", parser as (chunk: Buffer) => void);
-      stream.resume();
-      if (bytes.length > 0) stream.emit("data", bytes);
+    this.#socket = {
+      pause: () => void stream.pause(),
+      resume: () => void stream.resume(),
+      giveBack: (bytes) => {
+        stream.removeListener("data", onData);
+        for (const parser of parsers) {
+          stream.on("data", parser);
+          if (bytes.length > 0) parser.call(stream, bytes);
+        }
+        stream.resume();
+      },
     };
-    connection.query(this.#sql);
+    connection.query(this.#statements.map(({ sql }) => sql).join(";\n"));
   }
 
   /** pg calls this for the server's errors, and when the connection is lost. */
   handleError(error: DatabaseError | Error): void {
     this.#return(Buffer.alloc(0));
-    this.#reject(error);
+    this.#promise.reject(error);
   }
 
-  handleCommandComplete(message: { readonly text: string }): void {
-    this.#rows = Number(/^COPY (\d+)$/.exec(message.text)?.[1] ?? Number.NaN);
-  }
-
+  /** pg calls this when the server is done with all statements. */
   handleReadyForQuery(): void {
-    if (this.#rows === null || Number.isNaN(this.#rows)) {
-      this.#reject(new RecoveryError("source_error", "The source answered a COPY with something else"));
-    } else {
-      this.#resolve(this.#rows);
-    }
+    if (this.#ended === this.#statements.length) this.#promise.resolve();
+    else this.#promise.reject(new RecoveryError("source_error", "The source answered a COPY with something else"));
   }
 
   #receive(chunk: Buffer): void {
-    const bytes = this.#begun === null ? chunk : Buffer.concat([this.#begun, chunk]);
-    const first = this.#begun?.[0];
-    this.#begun = null;
-    if (first === undefined) this.#taken(this.#lane.take(bytes));
-    else this.#pass(bytes);
+    if (this.#inCopy && this.#begun === null) {
+      this.#taken(this.#lane.take(chunk));
+    } else {
+      const bytes = this.#begun === null ? chunk : Buffer.concat([this.#begun, chunk]);
+      this.#begun = null;
+      this.#pass(bytes);
+    }
   }
 
-  #taken(taken: ReturnType<LaneWriter["take"]>): void {
+  #taken(taken: Taken): void {
     if (taken === "other_message") this.#pass(this.#lane.rest());
     if (taken === "busy") {
-      this.#pause();
+      this.#socket?.pause();
       this.#lane.ready().then(() => this.#guard(() => this.#goOn()));
     }
   }
 
   #goOn(): void {
-    this.#resume();
+    this.#socket?.resume();
     this.#taken(this.#lane.proceed());
   }
 
   /** Bytes that begin with a message that holds no row. */
   #pass(bytes: Buffer): void {
-    const type = bytes[0] ?? COPY_DONE;
-    if (type !== COPY_DONE && !PASSED_OVER.includes(type)) {
-      this.#return(bytes);
-      return;
+    let rest = bytes;
+    while (rest.length > 0) {
+      const end = rest.length < HEADER ? Number.POSITIVE_INFINITY : 1 + rest.readUInt32BE(1);
+      if (!OURS.includes(rest[0] ?? 0)) {
+        this.#return(rest);
+        return;
+      }
+      if (rest.length < end) {
+        this.#begun = rest;
+        return;
+      }
+      this.#message(rest.subarray(0, end));
+      rest = rest.subarray(end);
+      if (this.#inCopy) {
+        this.#taken(this.#lane.take(rest));
+        return;
+      }
     }
-    const end = bytes.length < HEADER ? Number.POSITIVE_INFINITY : 1 + bytes.readUInt32BE(1);
-    if (bytes.length < end) {
-      this.#begun = bytes;
-    } else if (type === COPY_DONE) {
-      this.#return(bytes.subarray(end));
-    } else {
-      this.#taken(this.#lane.take(bytes.subarray(end)));
+  }
+
+  #message(message: Buffer): void {
+    const statement = this.#statements[this.#ended];
+    switch (message[0]) {
+      case MESSAGE.copyOutResponse:
+        this.#inCopy = true;
+        statement?.began();
+        break;
+      case MESSAGE.copyDone:
+        this.#inCopy = false;
+        break;
+      case MESSAGE.commandComplete:
+        this.#ended += 1;
+        statement?.ended(Number(/^COPY (\d+)\0$/.exec(message.toString("latin1", HEADER))?.[1]));
+        break;
     }
   }
 
   #return(bytes: Buffer): void {
-    const giveBack = this.#giveBack;
-    this.#giveBack = null;
-    giveBack?.(bytes);
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.giveBack(bytes);
   }
 
   /** What the lane throws ends this COPY; the socket stays still until the connection is destroyed. */
   #guard(step: () => void): void {
-    if (this.#giveBack === null) return;
+    if (this.#socket === null) return;
     try {
       step();
     } catch (error) {
-      this.#pause();
-      this.#reject(error);
+      this.#socket?.pause();
+      this.#promise.reject(error);
     }
   }
 }

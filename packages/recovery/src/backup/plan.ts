@@ -23,6 +23,8 @@ export interface PlannedTable {
 
 export interface BackupPlan {
   readonly catalog: Catalog;
+  /** About how many tenants share these tables; 1 where nobody knows. */
+  readonly tenants: number;
   /** Parents first: the order of the manifest. */
   readonly tables: readonly PlannedTable[];
   /** The SELECT of the tenant's row in the tenants table, where that table exists and is not among `tables`. */
@@ -52,6 +54,7 @@ export function planBackup(catalog: Catalog, discovered: readonly DiscoveredTabl
   const rootIsRead = root !== undefined && chosen.includes(root);
   return {
     catalog,
+    tenants: Math.max(1, (root === undefined ? undefined : known.get(tableLabel(root.table)))?.estimatedRows ?? 1),
     tables,
     tenantTable: rootIsRead ? root.table : null,
     tenantQuery:

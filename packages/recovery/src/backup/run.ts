@@ -82,7 +82,7 @@ export async function backupTenant(ctx: VerbContext, request: BackupRequest): Pr
       );
       await requireTenant(snapshot, plan);
       const observer = observeCopy(plan.tables, ctx.onProgress);
-      const tables = await copyTables(snapshot, backup, plan.tables, { connections: maxConnections, stop, observer });
+      const tables = await copyTables(snapshot, backup, plan, { connections: maxConnections, stop, observer });
       requireTenantRow(plan, tables);
       const sequences = await readSequences(snapshot.leader, plan.tables);
       const schema = await readDdl(

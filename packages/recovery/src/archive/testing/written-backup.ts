@@ -51,7 +51,7 @@ export async function writeTestBackup(
   for (const [name, rows] of Object.entries(tables)) {
     lane.beginTable(() => undefined);
     await feed(lane, copyMessages(rows), chunkSizes);
-    const { rawBytes, fingerprint, ranges } = await lane.endTable();
+    const { rawBytes, fingerprint, ranges } = await lane.endTable().written;
     entries.push({
       table: tableNamed(name),
       scope: { kind: "direct", column: "tenant_id" },
