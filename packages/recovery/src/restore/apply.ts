@@ -8,10 +8,9 @@ import { isChanged, type TableDifference } from "./difference.ts";
 import type { ComparedTable } from "./drift.ts";
 import { lockRows, writeDifference } from "./execute.ts";
 import { checkIntegrity } from "./integrity.ts";
-import { hasBackupColumns, type MeasuredTable, measureStored } from "./measure.ts";
+import { hasBackupColumns, measureStored } from "./measure.ts";
 import type { PlanConflict, RestoreExpectation, RestoreOutcome, RestoreRequest, SchemaDrift } from "./plan.ts";
 import {
-  measureTables,
   type OpenedRestore,
   openArchive,
   openRestore,
@@ -50,9 +49,10 @@ export async function applyRestore(
       const { session } = opened;
       refuseDrift(opened.drift);
 
-      const measured = await measureTables(session, opened.tables);
-      await refuseOtherState(session, opened.tables, measured, request.expect);
-      const prepared = await prepareRestore(opened, measured);
+      refuseUnknownExpectation(opened.tables, request.expect);
+      const prepared = await prepareRestore(opened, (compared, live) =>
+        refuseOtherState(session, compared, live, request.expect),
+      );
       refuseDrift(prepared.drift);
       refuseOtherPlan(prepared, request.expect);
       refuseConflicts(prepared.conflicts);
@@ -103,30 +103,36 @@ function refuseDrift(drift: readonly SchemaDrift[]): void {
   });
 }
 
+function refuseUnknownExpectation(tables: readonly ComparedTable[], expect: RestoreExpectation | null): void {
+  if (expect === null || !("fingerprints" in expect)) return;
+  const unknown = Object.keys(expect.fingerprints).find((label) => !tables.some((one) => one.label === label));
+  if (unknown === undefined) return;
+  throw new RecoveryError("invalid_request", `${unknown} is expected, but not part of this restore.`, {
+    table: unknown,
+    hint: "Name every table that is expected.",
+  });
+}
+
 /** An undo expects the rows that its restore left behind: whoever wrote since would lose that work. */
 async function refuseOtherState(
   session: RestoreSession,
-  tables: readonly ComparedTable[],
-  measured: ReadonlyMap<string, MeasuredTable>,
+  compared: ComparedTable,
+  live: Fingerprint,
   expect: RestoreExpectation | null,
 ): Promise<void> {
   if (expect === null || !("fingerprints" in expect)) return;
-  for (const [label, expected] of Object.entries(expect.fingerprints)) {
-    const compared = tables.find((one) => one.label === label);
-    const live = measured.get(label)?.live;
-    if (compared === undefined || live === undefined) {
-      throw new RecoveryError("invalid_request", `${label} is expected, but not part of this restore.`, {
-        table: label,
-        hint: "Name every table that is expected.",
-      });
-    }
-    const stored = hasBackupColumns(compared) ? live : await measureStored(session, compared);
-    if (equalFingerprints(stored, expected)) continue;
-    throw new RecoveryError("plan_stale", `The tenant's rows of ${label} were written since; nothing was changed.`, {
-      table: label,
+  const expected = expect.fingerprints[compared.label];
+  if (expected === undefined) return;
+  const stored = hasBackupColumns(compared) ? live : await measureStored(session, compared);
+  if (equalFingerprints(stored, expected)) return;
+  throw new RecoveryError(
+    "plan_stale",
+    `The tenant's rows of ${compared.label} were written since; nothing was changed.`,
+    {
+      table: compared.label,
       hint: "Preview a restore of the same backup to see what would be lost.",
-    });
-  }
+    },
+  );
 }
 
 function refuseOtherPlan(prepared: PreparedRestore, expect: RestoreExpectation | null): void {

@@ -4,7 +4,7 @@ import { RecoveryError } from "../errors.ts";
 import { measureRows } from "./copy.ts";
 import type { TableChange } from "./digest.ts";
 import type { ComparedTable } from "./drift.ts";
-import { imagesOf, loadCandidates } from "./load-target.ts";
+import { analyze, imagesOf, loadCandidates } from "./load-target.ts";
 import type { MeasuredTable } from "./measure.ts";
 import type { RestoreMode } from "./plan.ts";
 import type { RestoreSession } from "./session.ts";
@@ -41,8 +41,8 @@ export async function computeDifference(
   await (compared.key === null
     ? compareMultisets(session, compared, session.request.mode)
     : compareByKey(session, compared, compared.key, session.request.mode));
-  await session.client.query(`ANALYZE ${temp(compared, "before")}`);
-  await session.client.query(`ANALYZE ${temp(compared, "after")}`);
+  await analyze(session, compared, "before");
+  await analyze(session, compared, "after");
   const difference = await sumUp(session, compared, measured.live);
   refuseWrongDifference(session, difference);
   return difference;

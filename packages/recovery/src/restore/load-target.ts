@@ -4,15 +4,16 @@ import { fromTable } from "../postgres/scope-sql.ts";
 import { copyIn, copyOut, filterRows, forEachRow } from "./copy.ts";
 import type { ComparedTable } from "./drift.ts";
 import { columnList, type MeasuredTable } from "./measure.ts";
-import { type DifferingBuckets, keyText, RowBuckets } from "./row-buckets.ts";
+import { keyText } from "./row-hash.ts";
+import { RowSieve } from "./row-sieve.ts";
 import { liveRows, type RestoreSession } from "./session.ts";
-import { createTemp, equalityOf, slot, slots, temp } from "./temp-tables.ts";
+import { createTemp, equalityOf, slot, slots, type TempRole, temp } from "./temp-tables.ts";
 
 /**
  * Beyond this, the list of live rows that may differ is given up and everything is compared: so much has changed that looking
  * for the difference in parts saves nothing, and the list must not grow with the tenant.
  */
-const PICKED_BYTES = 16 * 1024 * 1024;
+const MOST_PICKED = 300_000;
 
 /**
  * Fills the temporary tables `target` and `live` with the rows that may differ: those of differing buckets where the table was
@@ -25,13 +26,18 @@ export async function loadCandidates(
   compared: ComparedTable,
   measured: MeasuredTable,
 ): Promise<void> {
-  const { client } = session;
   await createTarget(session, compared);
   if (compared.chosen !== null) await loadChosen(session, compared, compared.chosen);
-  else if (measured.buckets === null) await loadWhole(session, compared);
-  else await loadDiffering(session, compared, measured.buckets);
-  await client.query(`ANALYZE ${temp(compared, "target")}`);
-  await client.query(`ANALYZE ${temp(compared, "live")}`);
+  else if (measured.sieve === null) await loadWhole(session, compared);
+  else await loadDiffering(session, compared, measured.sieve);
+  await analyze(session, compared, "target");
+  await analyze(session, compared, "live");
+}
+
+/** Of the columns, only the key's matter to the plans; the row count comes along. Looking at all of them would cost more than the join. */
+export async function analyze(session: RestoreSession, compared: ComparedTable, role: TempRole): Promise<void> {
+  const columns = (compared.key ?? [0]).map(slot).join(", ");
+  await session.client.query(`ANALYZE ${temp(compared, role)} (${columns})`);
 }
 
 async function createTarget(session: RestoreSession, compared: ComparedTable): Promise<void> {
@@ -46,48 +52,52 @@ async function loadWhole(session: RestoreSession, compared: ComparedTable): Prom
   await createLive(session, compared, "");
 }
 
-async function loadDiffering(session: RestoreSession, compared: ComparedTable, live: RowBuckets): Promise<void> {
-  const { ctx } = session;
-  const archived = new RowBuckets(compared.key, compared.archived.fingerprint.rows);
-  await forEachRow(readArchive(session, compared), ctx.signal, (row) => archived.add(row));
-  const differing = live.differing(archived);
-  const picked = await pickLive(session, compared, differing);
+async function loadDiffering(session: RestoreSession, compared: ComparedTable, live: RowSieve): Promise<void> {
+  const archived = new RowSieve({ key: compared.key, expectedRows: compared.archived.fingerprint.rows });
+  for await (const text of readArchive(session, compared)) archived.add(text);
+  live.markDiffering(archived);
+  const picked = await pickLive(session, compared, live);
   if (picked === null) return loadWhole(session, compared);
-  await loadTarget(
-    session,
-    compared,
-    filterRows(readArchive(session, compared), (row) => differing.has(row, compared.key)),
-  );
+  await loadTarget(session, compared, siftRows(archived, readArchive(session, compared)));
   await loadPicked(session, compared, picked);
   await createLive(session, compared, "picked");
 }
 
-/** Where the live rows of differing buckets are, as COPY text of `picked`; null: too many. */
-async function pickLive(
-  session: RestoreSession,
-  compared: ComparedTable,
-  differing: DifferingBuckets,
-): Promise<Buffer[] | null> {
-  const { client, ctx } = session;
+/** Where the live rows of marked buckets are, as COPY text of `picked`; null: too many. */
+async function pickLive(session: RestoreSession, compared: ComparedTable, live: RowSieve): Promise<Buffer[] | null> {
+  const places = live.markedPlaces();
+  if (places === null) return readPlaces(session, compared, live);
+  if (places.length > MOST_PICKED) return null;
+  return places.map(({ block, offset }) => Buffer.from(`${compared.table.oid}\t(${block},${offset})\n`));
+}
+
+/** Reads the live rows once more, only what their buckets depend on. */
+async function readPlaces(session: RestoreSession, compared: ComparedTable, live: RowSieve): Promise<Buffer[] | null> {
   const keyColumns = compared.key?.flatMap((at) => compared.columns.slice(at, at + 1));
   const list = keyColumns?.map((column) => `t.${quoteName(column.name)}`).join(", ") ?? columnList(compared);
   const key = compared.key?.map((_, at) => at) ?? null;
   const picked: Buffer[] = [];
-  let bytes = 0;
-  const rows = copyOut(client, liveRows(session, compared, `t.tableoid, t.ctid, ${list}`));
-  await forEachRow(rows, ctx.signal, (row) => {
+  const rows = copyOut(session.client, liveRows(session, compared, `t.tableoid, t.ctid, ${list}`));
+  await forEachRow(rows, session.ctx.signal, (row) => {
     const identity = row.indexOf(TAB, row.indexOf(TAB) + 1);
-    if (bytes > PICKED_BYTES || !differing.has(row.subarray(identity + 1), key)) return;
+    if (picked.length > MOST_PICKED || !live.isMarked(row.subarray(identity + 1), key)) return;
     const line = Buffer.from(row.subarray(0, identity + 1));
     line[identity] = NEWLINE;
     picked.push(line);
-    bytes += line.length;
   });
-  return bytes > PICKED_BYTES ? null : picked;
+  return picked.length > MOST_PICKED ? null : picked;
 }
 
 const TAB = 0x09;
 const NEWLINE = 0x0a;
+
+async function* siftRows(sieve: RowSieve, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    const kept: Uint8Array[] = [];
+    sieve.sift(chunk, (rows) => kept.push(rows.slice()));
+    yield* kept;
+  }
+}
 
 async function loadPicked(session: RestoreSession, compared: ComparedTable, picked: readonly Buffer[]): Promise<void> {
   const { client, ctx } = session;

@@ -1,20 +1,20 @@
 import { equalFingerprints } from "../archive/fingerprint.ts";
 import type { Fingerprint } from "../archive/manifest.ts";
 import { quoteName } from "../postgres/identifiers.ts";
-import { copyOut, forEachRow, measureRows } from "./copy.ts";
+import { copyOut, measureRows } from "./copy.ts";
 import { type ComparedTable, storedColumns } from "./drift.ts";
-import { RowBuckets } from "./row-buckets.ts";
+import { RowSieve } from "./row-sieve.ts";
 import { liveRows, type RestoreSession } from "./session.ts";
 
 /** From this many bytes of COPY text on, finding the rows that differ is cheaper than loading all of them. */
-export const SPARSE_FROM_BYTES = 4 * 1024 * 1024;
+const SIEVE_FROM_BYTES = 256 * 1024;
 
 /** What the tenant's live rows of one table are, before anything is done. */
 export interface MeasuredTable {
   /** Over the archive's columns. */
   readonly live: Fingerprint;
   /** The live rows by bucket, where the table is big enough to be looked at in parts. */
-  readonly buckets: RowBuckets | null;
+  readonly sieve: RowSieve | null;
   /** The same rows, columns and values as the archive. */
   readonly equal: boolean;
 }
@@ -22,16 +22,21 @@ export interface MeasuredTable {
 /** Reads the tenant's live rows of one table and sums them up; nothing of the archive is read. */
 export async function measureLive(session: RestoreSession, compared: ComparedTable): Promise<MeasuredTable> {
   const { client, ctx } = session;
-  const rows = liveRows(session, compared, columnList(compared));
   const archived = compared.archived.fingerprint;
-  if (compared.archived.rawBytes < SPARSE_FROM_BYTES || compared.chosen !== null) {
-    const live = await measureRows(client, rows, ctx.signal);
-    return { live, buckets: null, equal: equalFingerprints(live, archived) };
+  if (compared.archived.rawBytes < SIEVE_FROM_BYTES || compared.chosen !== null) {
+    const live = await measureRows(client, liveRows(session, compared, columnList(compared)), ctx.signal);
+    return { live, sieve: null, equal: equalFingerprints(live, archived) };
   }
-  const buckets = new RowBuckets(compared.key, archived.rows);
-  await forEachRow(copyOut(client, rows), ctx.signal, (row) => buckets.add(row));
-  const live = buckets.fingerprint();
-  return { live, buckets, equal: equalFingerprints(live, archived) };
+  // A place names a row only within one file, so a partitioned table's rows are not worth remembering.
+  const places = compared.table.kind === "table";
+  const sieve = new RowSieve({ key: compared.key, expectedRows: archived.rows, places });
+  const list = places ? `t.ctid, ${columnList(compared)}` : columnList(compared);
+  for await (const text of copyOut(client, liveRows(session, compared, list))) {
+    ctx.signal.throwIfAborted();
+    sieve.add(text);
+  }
+  const live = sieve.fingerprint();
+  return { live, sieve, equal: equalFingerprints(live, archived) };
 }
 
 /** The live rows over the archive's columns, as they are at this moment. */

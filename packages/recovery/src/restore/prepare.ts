@@ -1,4 +1,5 @@
 import { type BackupArchive, openBackup } from "../archive/backup-reader.ts";
+import type { Fingerprint } from "../archive/manifest.ts";
 import { RecoveryError } from "../errors.ts";
 import { readCatalog } from "../postgres/catalog.ts";
 import type { Catalog } from "../postgres/catalog-types.ts";
@@ -10,7 +11,7 @@ import { findConflicts } from "./conflicts.ts";
 import { computeDifference, isChanged, type TableDifference } from "./difference.ts";
 import { planDigest } from "./digest.ts";
 import { blocksInserts, type ComparedTable, compareSchemas } from "./drift.ts";
-import { type MeasuredTable, measureLive } from "./measure.ts";
+import { measureLive } from "./measure.ts";
 import { parentsFirst } from "./order.ts";
 import type { PlanConflict, RestoreRequest, SchemaDrift, TriggersMode } from "./plan.ts";
 import { markRecreated } from "./recreate.ts";
@@ -117,30 +118,21 @@ async function sessionWarnings(
   return warnings;
 }
 
-/** Reads every compared table's live rows. Nothing of the archive is read yet. */
-export async function measureTables(
-  session: RestoreSession,
-  tables: readonly ComparedTable[],
-): Promise<Map<string, MeasuredTable>> {
-  const measured = new Map<string, MeasuredTable>();
-  for (const compared of tables) {
-    session.ctx.onProgress?.(progressOf("measuring", tables, measured.size));
-    measured.set(compared.label, await measureLive(session, compared));
-  }
-  return measured;
-}
+/** Looks at a table's live rows before anything is computed from them; throws to refuse them. */
+export type LiveCheck = (compared: ComparedTable, live: Fingerprint) => Promise<void>;
 
-/** Computes what is to be done, what stands in its way, and its digest. */
-export async function prepareRestore(
-  opened: OpenedRestore,
-  measured: ReadonlyMap<string, MeasuredTable>,
-): Promise<PreparedRestore> {
+/**
+ * Computes what is to be done, what stands in its way, and its digest. Table by table, so that what one table needs to be
+ * compared is gone before the next one is read.
+ */
+export async function prepareRestore(opened: OpenedRestore, checkLive: LiveCheck): Promise<PreparedRestore> {
   const { session, tables } = opened;
   const differences: TableDifference[] = [];
   for (const compared of tables) {
     session.ctx.onProgress?.(progressOf("comparing", tables, differences.length));
-    const live = measured.get(compared.label);
-    if (live !== undefined) differences.push(await computeDifference(session, compared, live));
+    const measured = await measureLive(session, compared);
+    await checkLive(compared, measured.live);
+    differences.push(await computeDifference(session, compared, measured));
   }
   const changed = differences.filter(isChanged);
   const rules = await readUniqueRules(
@@ -188,14 +180,14 @@ function orderTables(catalog: Catalog, tables: readonly ComparedTable[]): string
   );
 }
 
-/** Measuring and comparing read the same bytes, so each counts for two fifths; the rest is what comes after. */
+/** Comparing reads everything there is; what comes after is short, but for reading the changed tables once more. */
 export function progressOf(
-  phase: "measuring" | "comparing" | "checking" | "applying" | "verifying",
+  phase: "comparing" | "checking" | "applying" | "verifying",
   tables: readonly ComparedTable[],
   done: number,
 ): Progress {
   const part = tables.length === 0 ? 1 : done / tables.length;
-  const share = { measuring: part * 0.4, comparing: 0.4 + part * 0.4, checking: 0.8, applying: 0.85, verifying: 0.95 };
+  const share = { comparing: part * 0.8, checking: 0.8, applying: 0.82, verifying: 0.85 };
   return {
     phase,
     share: share[phase],

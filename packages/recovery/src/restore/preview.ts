@@ -2,14 +2,7 @@ import type { SourceClient } from "../postgres/source.ts";
 import type { VerbContext } from "../verb-context.ts";
 import { isChanged, type TableDifference } from "./difference.ts";
 import type { RestorePlan, RestoreRequest, RowOperation, TablePlan } from "./plan.ts";
-import {
-  measureTables,
-  type OpenedRestore,
-  openArchive,
-  openRestore,
-  type PreparedRestore,
-  prepareRestore,
-} from "./prepare.ts";
+import { type OpenedRestore, openArchive, openRestore, type PreparedRestore, prepareRestore } from "./prepare.ts";
 import { sampleRows } from "./samples.ts";
 import { plannedTriggers } from "./triggers.ts";
 
@@ -25,8 +18,7 @@ export async function previewRestore(ctx: VerbContext, request: RestoreRequest):
     (client) =>
       inRolledBackSnapshot(client, async () => {
         const opened = await openRestore(ctx, client, request, archive);
-        const measured = await measureTables(opened.session, opened.tables);
-        const prepared = await prepareRestore(opened, measured);
+        const prepared = await prepareRestore(opened, async () => {});
         return describePlan(client, opened, prepared);
       }),
     { signal: ctx.signal },
