@@ -1,5 +1,4 @@
-import { openSource, readCatalog } from "@rowback/recovery";
-import { planBackup, planScopes } from "@rowback/recovery/plans";
+import { openSource, planBackup, planScopes, readCatalog } from "@rowback/recovery";
 
 /** The statements with which a backup reads these tenants: for each key its `COPY (…) TO STDOUT`s, in the order of the manifest. */
 export async function copyStatements(url: string, tenantKeys: readonly string[]): Promise<string[][]> {

@@ -1,11 +1,15 @@
-// What the worker drives: the verbs, and the source they work on. Pure planners are in plans.ts.
+// What the worker drives: the verbs, and the source they work on. Shapes that the API needs too are in plans.ts.
 
 export { deleteBackup } from "./backup/delete.ts";
+export { type BackupPlan, type PlanRequest, planBackup } from "./backup/plan.ts";
 export { type BackupOutcome, type BackupRequest, backupTenant } from "./backup/run.ts";
 export { collectGarbage, type SweepOptions, type SweepOutcome } from "./backup/sweep.ts";
 export { type VerifyOutcome, verifyBackup } from "./backup/verify.ts";
-export { CatalogCache, findTable, readCatalog } from "./postgres/catalog.ts";
+export { CatalogCache, readCatalog } from "./postgres/catalog.ts";
+export { findTable } from "./postgres/catalog-lookup.ts";
 export type { Catalog, CatalogTable } from "./postgres/catalog-types.ts";
+export { DiscoveredTable, planScopes } from "./postgres/discovery.ts";
+export { preflight } from "./postgres/preflight.ts";
 export { openSource, type Source, type SourceClient } from "./postgres/source.ts";
 export { toRecoveryError } from "./postgres/source-error.ts";
 export { applyRestore } from "./restore/apply.ts";

@@ -1,7 +1,4 @@
-/** What the API may use: shapes and planners without effects. */
-export { type BackupPlan, type PlanRequest, planBackup } from "./backup/plan.ts";
-export { DiscoveredTable, planScopes } from "./postgres/discovery.ts";
+/** What the API may use: shapes, and functions of them that reach no database, no store and no socket. */
 export { Finding, UnprotectedReason } from "./postgres/finding.ts";
-export { preflight } from "./postgres/preflight.ts";
 export { ForeignKeyStep, ScopeRule, TableName, TableScope, Tenancy, tableLabel } from "./postgres/tenancy.ts";
 export { changedTables, RestoreExpectation, RestoreOutcome, RestorePlan, RestoreRequest } from "./restore/plan.ts";

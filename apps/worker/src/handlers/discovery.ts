@@ -1,7 +1,6 @@
 import type { DiscoveredTableRow } from "@rowback/db";
 import { DiscoveryParams } from "@rowback/jobs";
-import { readCatalog } from "@rowback/recovery";
-import { type DiscoveredTable, planScopes, preflight } from "@rowback/recovery/plans";
+import { type DiscoveredTable, planScopes, preflight, readCatalog } from "@rowback/recovery";
 import type { Outcomes } from "../outcomes.ts";
 import type { RunTask, WorkerContext } from "./worker-context.ts";
 

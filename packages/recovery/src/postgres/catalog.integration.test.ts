@@ -1,6 +1,7 @@
 import { testDatabase, testRole } from "@rowback/local-services/testing";
 import { describe, expect, it } from "vitest";
-import { CatalogCache, findTable, readCatalog } from "./catalog.ts";
+import { CatalogCache, readCatalog } from "./catalog.ts";
+import { findTable } from "./catalog-lookup.ts";
 import { readStamp } from "./catalog-stamp.ts";
 import { planScopes } from "./discovery.ts";
 import { hardTypesSql } from "./testing/fixtures.ts";

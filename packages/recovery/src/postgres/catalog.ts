@@ -3,9 +3,8 @@ import { buildForeignKeys, buildTables } from "./catalog-build.ts";
 import { CatalogRows } from "./catalog-rows.ts";
 import * as sql from "./catalog-sql.ts";
 import { readStamp } from "./catalog-stamp.ts";
-import type { Catalog, CatalogTable } from "./catalog-types.ts";
+import type { Catalog } from "./catalog-types.ts";
 import type { SourceClient } from "./source.ts";
-import type { TableName } from "./tenancy.ts";
 
 /** Sizes are not part of the stamp; a table that grew for longer than this would be planned as if it were still small. */
 const SIZES_GO_STALE_AFTER_MS = 15 * 60_000;
@@ -68,26 +67,4 @@ async function maySetReplicationRole(client: SourceClient, role: z.infer<typeof 
   if (role.serverVersionNumber < 150_000) return false;
   const { rows } = await client.query(sql.MAY_SET_REPLICATION_ROLE);
   return z.object({ allowed: z.boolean() }).parse(rows[0]).allowed;
-}
-
-const INDEXES = new WeakMap<Catalog, ReadonlyMap<string, CatalogTable>>();
-
-/** The table of that name, or undefined. */
-export function findTable(catalog: Catalog, table: TableName): CatalogTable | undefined {
-  let index = INDEXES.get(catalog);
-  if (index === undefined) {
-    index = new Map(catalog.tables.map((candidate) => [tableKey(candidate.table), candidate]));
-    INDEXES.set(catalog, index);
-  }
-  return index.get(tableKey(table));
-}
-
-/** Unlike a label, unambiguous when names hold dots: `a.b`.`c` is not `a`.`b.c`. */
-export function tableKey(table: TableName): string {
-  return JSON.stringify([table.schema, table.name]);
-}
-
-/** Whether both are the same table. */
-export function sameTable(a: TableName, b: TableName): boolean {
-  return a.schema === b.schema && a.name === b.name;
 }

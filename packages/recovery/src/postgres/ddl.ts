@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { findTable } from "./catalog.ts";
+import { findTable } from "./catalog-lookup.ts";
 import type { Catalog } from "./catalog-types.ts";
 import * as sql from "./ddl-sql.ts";
 import { DdlRows, writeDdl } from "./ddl-text.ts";

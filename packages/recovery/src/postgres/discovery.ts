@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { findTable, sameTable, tableKey } from "./catalog.ts";
+import { findTable, sameTable, tableKey } from "./catalog-lookup.ts";
 import type { Catalog, CatalogTable } from "./catalog-types.ts";
 import { Finding, UnprotectedReason } from "./finding.ts";
 import { followTenants, type Settled } from "./fk-paths.ts";

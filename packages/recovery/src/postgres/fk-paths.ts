@@ -1,5 +1,5 @@
-import { sameTable, tableKey } from "./catalog.ts";
 import { compare } from "./catalog-build.ts";
+import { sameTable, tableKey } from "./catalog-lookup.ts";
 import type { Catalog, ForeignKey } from "./catalog-types.ts";
 import type { Finding, UnprotectedReason } from "./finding.ts";
 import { type ForeignKeyStep, type ScopeRule, type TableScope, tableLabel } from "./tenancy.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { RecoveryError } from "../errors.ts";
-import { findTable, tableKey } from "./catalog.ts";
+import { findTable, tableKey } from "./catalog-lookup.ts";
 import type { Catalog } from "./catalog-types.ts";
 import { fromTable } from "./scope-sql.ts";
 import type { SourceClient } from "./source.ts";

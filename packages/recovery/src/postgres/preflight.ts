@@ -1,5 +1,5 @@
-import { findTable } from "./catalog.ts";
 import { compareTables } from "./catalog-build.ts";
+import { findTable } from "./catalog-lookup.ts";
 import type { Catalog, CatalogTable } from "./catalog-types.ts";
 import type { DiscoveredTable } from "./discovery.ts";
 import type { Finding } from "./finding.ts";

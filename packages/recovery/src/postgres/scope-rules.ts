@@ -1,4 +1,4 @@
-import { findTable, sameTable } from "./catalog.ts";
+import { findTable, sameTable } from "./catalog-lookup.ts";
 import type { Catalog, CatalogTable } from "./catalog-types.ts";
 import type { Finding } from "./finding.ts";
 import type { Settled } from "./fk-paths.ts";

@@ -1,5 +1,5 @@
 import { RecoveryError } from "../errors.ts";
-import { findTable, sameTable } from "./catalog.ts";
+import { findTable, sameTable } from "./catalog-lookup.ts";
 import type { Catalog, CatalogTable, ForeignKey } from "./catalog-types.ts";
 import { quoteName, quoteTable } from "./identifiers.ts";
 import { type ForeignKeyStep, type TableName, type TableScope, type Tenancy, tableLabel } from "./tenancy.ts";

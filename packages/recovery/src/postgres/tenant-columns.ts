@@ -1,5 +1,5 @@
-import { findTable, sameTable, tableKey } from "./catalog.ts";
 import { compare } from "./catalog-build.ts";
+import { findTable, sameTable, tableKey } from "./catalog-lookup.ts";
 import type { Catalog, CatalogColumn, CatalogTable } from "./catalog-types.ts";
 import type { Finding } from "./finding.ts";
 import type { Settled } from "./fk-paths.ts";
