@@ -15,6 +15,13 @@ const ACME = "00000000-0000-4000-8000-000000000001";
 const Discovery = z.looseObject({
   tables: z.array(z.looseObject({ table: z.string(), scope: z.looseObject({ kind: z.string() }).nullable() })),
 });
+const Row = z.record(z.string(), z.string().nullable());
+const Sample = z.looseObject({
+  key: Row.nullable(),
+  before: Row.nullable(),
+  after: Row.nullable(),
+  changed: z.array(z.string()),
+});
 const Plan = z.looseObject({
   digest: z.string(),
   tables: z.array(
@@ -24,6 +31,7 @@ const Plan = z.looseObject({
       update: z.number(),
       delete: z.number(),
       unchanged: z.number(),
+      samples: z.array(Sample),
     }),
   ),
 });
@@ -86,8 +94,10 @@ async function tellTheStory(system: RunningSystem, signal: AbortSignal): Promise
   const plan = Plan.parse(preview.result);
   table(
     ["table", "insert", "update", "delete", "unchanged"],
-    plan.tables.map((entry) => [entry.table, entry.insert, entry.update, entry.delete, entry.unchanged]),
+    plan.tables.map((entry) => [bareName(entry.table), entry.insert, entry.update, entry.delete, entry.unchanged]),
   );
+  line("for example:");
+  for (const example of changedRows(plan).slice(0, 3)) line(`  ${example}`);
 
   heading("14:41  Restore, in one transaction");
   const restore = await acme.run(
@@ -113,8 +123,25 @@ async function showDiscovery(people: People): Promise<void> {
   const byKind = Map.groupBy(discovery.tables, (entry) => entry.scope?.kind ?? "unprotected");
   table(
     ["scope", "tables"],
-    [...byKind].map(([kind, entries]) => [kind, entries.map((entry) => entry.table.replace("public.", "")).join(", ")]),
+    [...byKind].map(([kind, entries]) => [kind, entries.map((entry) => bareName(entry.table)).join(", ")]),
   );
+}
+
+/** One updated row of each table, now → then. */
+function changedRows(plan: z.infer<typeof Plan>): string[] {
+  return plan.tables.flatMap((entry) => {
+    const sample = entry.samples.find(({ changed }) => changed.length > 0);
+    const column = sample?.changed[0];
+    if (sample === undefined || column === undefined) return [];
+    const key = Object.values(sample.key ?? {}).map((value) => (value === ACME ? "Acme" : value));
+    return [
+      `${bareName(entry.table)} ${key.join(", ")}: ${column} ${sample.before?.[column]} → ${sample.after?.[column]}`,
+    ];
+  });
+}
+
+function bareName(table: string): string {
+  return table.replace("public.", "");
 }
 
 function sameTenant(before: readonly { account: string; digest: string }[], after: typeof before): boolean {

@@ -1,8 +1,8 @@
-const WIDTH = 78;
+import { styleText } from "node:util";
 
 /** One step of the story. */
 export function heading(text: string): void {
-  console.log(`\n\x1b[1m${text}\x1b[0m`);
+  console.log(`\n${styleText("bold", text)}`);
 }
 
 export function line(text: string): void {
@@ -34,11 +34,11 @@ export function progressBar(label: string): (share: number) => void {
     ended = share >= 1;
     const filled = Math.round(share * 30);
     const bar = `  ${label} ${"█".repeat(filled)}${"░".repeat(30 - filled)} ${String(Math.round(share * 100)).padStart(3)} %`;
-    process.stdout.write(process.stdout.isTTY ? `\r${bar.slice(0, WIDTH)}${ended ? "\n" : ""}` : `${bar}\n`);
+    process.stdout.write(process.stdout.isTTY ? `\r${bar}${ended ? "\n" : ""}` : `${bar}\n`);
   };
 }
 
 export function check(truth: boolean, text: string): void {
-  line(`${truth ? "\x1b[32m✔\x1b[0m" : "\x1b[31m✘\x1b[0m"} ${text}`);
+  line(`${truth ? styleText("green", "✔") : styleText("red", "✘")} ${text}`);
   if (!truth) throw new Error(`the proof failed: ${text}`);
 }
