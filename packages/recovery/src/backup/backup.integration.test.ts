@@ -79,7 +79,7 @@ describe("every type and shape of table", () => {
         expect(await fingerprintOfCopyStream(text), tableLabel(table)).toEqual(fingerprint);
       }
       // Fingerprints are the reader's own word; this is PostgreSQL's, with a generated column too.
-      const own = `SELECT ${whose.get("hard.types")}, c_generated FROM hard.types WHERE tenant_id = '${HARD_TENANTS.a}'`;
+      const own = `SELECT ${whose.get("hard.types")}, c_generated FROM hard.types WHERE tenant_id = '${HARD_TENANTS.a}' AND c_code <> 'large'`;
       const original = await withSession(source.pool, (from) => copyText(from, own));
       expect(await copyText(client, own)).toEqual(original);
     });
