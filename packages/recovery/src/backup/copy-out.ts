@@ -1,7 +1,19 @@
 import type { Connection, DatabaseError, Submittable } from "pg";
-import type { LaneWriter, Taken } from "../archive/lane-writer.ts";
+import type { Taken } from "../archive/lane-writer.ts";
 import { RecoveryError } from "../errors.ts";
 import type { SourceClient } from "../postgres/source.ts";
+
+/** Takes the server's messages as they come off the socket; a backup's lane, or whoever wants rows fast. */
+export interface RowTaker {
+  /** The next bytes from the server; the chunk must not change until all of it was taken. */
+  take(chunk: Buffer): Taken;
+  /** Goes on with what `take` left. */
+  proceed(): Taken;
+  /** What was not taken when `other_message` was returned; it begins with that message. Taken from here, it is gone. */
+  rest(): Buffer;
+  /** Resolves when `proceed` can do something after `busy`. */
+  ready(): Promise<void>;
+}
 
 /** One `COPY … TO STDOUT`, and who hears of it. What `began` and `ended` throw ends everything. */
 export interface CopyStatement {
@@ -22,7 +34,7 @@ export interface CopyStatement {
  *
  * When it rejects, the connection may be in the middle of a COPY and must be destroyed, as `Source.connect` does.
  */
-export function copyOut(client: SourceClient, lane: LaneWriter, statements: readonly CopyStatement[]): Promise<void> {
+export function copyOut(client: SourceClient, lane: RowTaker, statements: readonly CopyStatement[]): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   client.query(new CopyOut(lane, statements, { resolve, reject }));
   return promise;
@@ -48,7 +60,7 @@ interface Outcome {
 }
 
 class CopyOut implements Submittable {
-  readonly #lane: LaneWriter;
+  readonly #lane: RowTaker;
   readonly #statements: readonly CopyStatement[];
   readonly #promise: Outcome;
   /** How many statements have ended. */
@@ -59,7 +71,7 @@ class CopyOut implements Submittable {
   /** The socket, while it is ours. */
   #socket: { pause(): void; resume(): void; giveBack(bytes: Buffer): void } | null = null;
 
-  constructor(lane: LaneWriter, statements: readonly CopyStatement[], promise: Outcome) {
+  constructor(lane: RowTaker, statements: readonly CopyStatement[], promise: Outcome) {
     this.#lane = lane;
     this.#statements = statements;
     this.#promise = promise;

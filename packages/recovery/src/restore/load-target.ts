@@ -91,7 +91,7 @@ async function readPlaces(session: RestoreSession, compared: ComparedTable, live
 const TAB = 0x09;
 const NEWLINE = 0x0a;
 
-async function* siftRows(sieve: RowSieve, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* siftRows(sieve: RowSieve, chunks: AsyncIterable<Buffer>): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     const kept: Uint8Array[] = [];
     sieve.sift(chunk, (rows) => kept.push(rows.slice()));

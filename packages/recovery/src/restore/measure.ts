@@ -1,7 +1,8 @@
 import { equalFingerprints } from "../archive/fingerprint.ts";
 import type { Fingerprint } from "../archive/manifest.ts";
 import { quoteName } from "../postgres/identifiers.ts";
-import { copyOut, measureRows } from "./copy.ts";
+import { measureRows } from "./copy.ts";
+import { copyToSieve } from "./copy-to-sieve.ts";
 import { type ComparedTable, storedColumns } from "./drift.ts";
 import { RowSieve } from "./row-sieve.ts";
 import { liveRows, type RestoreSession } from "./session.ts";
@@ -31,10 +32,7 @@ export async function measureLive(session: RestoreSession, compared: ComparedTab
   const places = compared.table.kind === "table";
   const sieve = new RowSieve({ key: compared.key, expectedRows: archived.rows, places });
   const list = places ? `t.ctid, ${columnList(compared)}` : columnList(compared);
-  for await (const text of copyOut(client, liveRows(session, compared, list))) {
-    ctx.signal.throwIfAborted();
-    sieve.add(text);
-  }
+  await copyToSieve(client, liveRows(session, compared, list), sieve);
   const live = sieve.fingerprint();
   return { live, sieve, equal: equalFingerprints(live, archived) };
 }

@@ -55,6 +55,12 @@ export interface Place {
   readonly offset: number;
 }
 
+/** What is done with rows: those that end in the input's first `end` bytes (answers where the last one ended), and a long one. */
+interface Step {
+  rows(end: number): number;
+  longRow(line: Uint8Array): void;
+}
+
 /**
  * The rows of one table, summed up in buckets by the hash of their key. Two sides that agree in a bucket hold the same rows
  * there, with the certainty of a fingerprint; so only the rows of the buckets that differ have to be looked at one by one. A row
@@ -75,6 +81,10 @@ export class RowSieve {
   #long: Uint8Array[] | null = null;
   #longRows = 0;
   #longSum = 0n;
+  readonly #sum: Step = {
+    rows: (end) => this.#exports.add(0, end),
+    longRow: (line) => this.#addLong(line),
+  };
 
   constructor({ key, expectedRows, places = false }: SieveOptions) {
     const bits = Math.min(MAXIMUM_BITS, Math.max(MINIMUM_BITS, Math.ceil(Math.log2(expectedRows + 1))));
@@ -101,41 +111,40 @@ export class RowSieve {
     this.#exports.places_limit.value = limit;
   }
 
-  /** Sums up the next bytes of a COPY text stream. */
-  add(text: Uint8Array): void {
-    this.#feed(
-      text,
-      (end) => this.#exports.add(0, end),
-      (row) => this.#addLong(row),
-    );
+  /** Sums up the next bytes of a COPY text stream: those of `text` in [from, to). */
+  add(text: Buffer, from = 0, to: number = text.length): void {
+    this.#feed(text, from, to, this.#sum);
   }
 
-  /** The rows of marked buckets in the next bytes of a COPY text stream, as COPY text that is valid until the next call. */
-  sift(text: Uint8Array, kept: (rows: Uint8Array) => void): void {
-    this.#feed(
-      text,
-      (end) => {
+  /** The rows of marked buckets in the next bytes of a COPY text stream, as COPY text that is valid during the call. */
+  sift(text: Buffer, kept: (rows: Uint8Array) => void): void {
+    const pick: Step = {
+      rows: (end) => {
         this.#exports.out.value = INPUT_BYTES;
         const ended = this.#exports.sift(0, end);
         const out = this.#exports.out.value;
         if (out > INPUT_BYTES) kept(this.#memory.subarray(INPUT_BYTES, out));
         return ended;
       },
-      (row) => {
-        if (this.#marks[this.#bucketOf(row.subarray(0, -1), this.#key)] === 1) kept(row);
+      longRow: (line) => {
+        if (this.isMarked(line.subarray(0, -1), this.#key)) kept(line);
       },
-    );
+    };
+    this.#feed(text, 0, text.length, pick);
+    this.#drain(pick);
   }
 
   /** Of all rows together. @throws RangeError if the text ended inside a row */
   fingerprint(): Fingerprint {
-    if (this.#held > 0 || this.#long !== null) throw new RangeError("COPY text ended inside a row");
+    this.#end();
     const sum = BigInt.asUintN(64, this.#exports.sum.value + this.#longSum);
     return { rows: (this.#exports.rows.value >>> 0) + this.#longRows, sum: sum.toString(16).padStart(16, "0") };
   }
 
   /** Marks, on both sides, the buckets in which they hold different rows; returns their number. */
   markDiffering(other: RowSieve): number {
+    this.#end();
+    other.#end();
     if (other.#mask !== this.#mask) throw new RangeError("sieves of different sizes can't be compared");
     let differing = 0;
     for (let bucket = 0; bucket <= this.#mask; bucket += 1) {
@@ -149,6 +158,7 @@ export class RowSieve {
 
   /** The places of the rows in marked buckets; null when they were not remembered, or not all of them. */
   markedPlaces(): Place[] | null {
+    this.#end();
     const placed = this.#exports.placed.value >>> 0;
     if (this.#leading === 0 || this.#longRows > 0 || placed > this.#exports.places_limit.value) return null;
     const entries = new Uint32Array(this.#memory.buffer, this.#placesAt, placed * 3);
@@ -165,32 +175,45 @@ export class RowSieve {
     return this.#marks[this.#bucketOf(row, key)] === 1;
   }
 
-  #feed(text: Uint8Array, consume: (end: number) => number, onLong: (row: Uint8Array) => void): void {
-    let rest = this.#long === null ? text : this.#endLong(this.#long, text, onLong);
-    while (rest.length > 0) {
-      const taken = Math.min(rest.length, INPUT_BYTES - this.#held);
-      this.#memory.set(taken === rest.length ? rest : rest.subarray(0, taken), this.#held);
-      rest = rest.subarray(taken);
-      const end = this.#held + taken;
-      const ended = consume(end);
-      this.#memory.copyWithin(0, ended, end);
-      this.#held = end - ended;
-      if (this.#held === INPUT_BYTES) {
-        this.#long = [this.#memory.slice(0, INPUT_BYTES)];
-        this.#held = 0;
-        rest = this.#endLong(this.#long, rest, onLong);
+  #feed(text: Buffer, from: number, to: number, step: Step): void {
+    let at = from;
+    while (at < to) {
+      if (this.#long !== null) {
+        at = this.#feedLong(this.#long, text, at, to, step);
+        continue;
       }
+      const taken = Math.min(to - at, INPUT_BYTES - this.#held);
+      text.copy(this.#memory, this.#held, at, at + taken);
+      this.#held += taken;
+      at += taken;
+      if (this.#held === INPUT_BYTES) this.#drain(step);
     }
   }
 
-  /** What of `text` comes after the long row's newline; all of it belongs to the row while there is none. */
-  #endLong(pieces: Uint8Array[], text: Uint8Array, onLong: (row: Uint8Array) => void): Uint8Array {
-    const newline = text.indexOf(NEWLINE);
-    pieces.push(text.slice(0, newline === -1 ? text.length : newline + 1));
-    if (newline === -1) return text.subarray(text.length);
-    this.#long = null;
-    onLong(Buffer.concat(pieces));
-    return text.subarray(newline + 1);
+  /** Works off the rows in the input that are whole. A row that fills the input without an end is collected elsewhere. */
+  #drain(step: Step): void {
+    const ended = step.rows(this.#held);
+    this.#memory.copyWithin(0, ended, this.#held);
+    this.#held -= ended;
+    if (this.#held < INPUT_BYTES) return;
+    this.#long = [this.#memory.slice(0, INPUT_BYTES)];
+    this.#held = 0;
+  }
+
+  #end(): void {
+    this.#drain(this.#sum);
+    if (this.#held > 0 || this.#long !== null) throw new RangeError("COPY text ended inside a row");
+  }
+
+  #feedLong(pieces: Uint8Array[], text: Buffer, from: number, to: number, step: Step): number {
+    const newline = text.subarray(0, to).indexOf(NEWLINE, from);
+    const end = newline === -1 ? to : newline + 1;
+    pieces.push(Uint8Array.prototype.slice.call(text, from, end));
+    if (newline !== -1) {
+      this.#long = null;
+      step.longRow(Buffer.concat(pieces));
+    }
+    return end;
   }
 
   #addLong(line: Uint8Array): void {
