@@ -16,7 +16,7 @@ const handlers: NonNullable<WorkerOptions["handlers"]> = () => ({
     const figures = { rowCount: 0, rawBytes: 0, storedBytes: 0, objectCount: 0 };
     return {
       kind: "backup",
-      result: { backupId: run.id, tableCount: 0, ...figures },
+      result: { backupId: run.id, tableCount: 0, warnings: [], ...figures },
       outcome: {
         ...figures,
         manifestSha256: "0".repeat(64),

@@ -20,6 +20,9 @@ export const BackupView = z
       .array(z.object({ table: z.string(), rows: Count, rawBytes: Count, fingerprint: z.unknown() }))
       .nullable()
       .meta({ description: "What is in it; the fingerprint is the order-independent one of docs/FORMAT.md." }),
+    warnings: z.array(z.string()).meta({
+      description: "What it may lack all the same: tables taken for nobody's, sequences the role may not read.",
+    }),
     rowCount: Count.nullable(),
     rawBytes: Count.nullable(),
     storedBytes: Count.nullable(),
@@ -54,6 +57,7 @@ export function toBackupView(backup: Backup): BackupView {
     baseBackupId: backup.baseBackupId,
     requestedTables: backup.tables,
     tables: backup.tableStats,
+    warnings: backup.warnings,
     rowCount: backup.rowCount,
     rawBytes: backup.rawBytes,
     storedBytes: backup.storedBytes,

@@ -49,6 +49,8 @@ export const BackupResult = z.object({
   storedBytes: Count,
   objectCount: Count,
   tableCount: Count,
+  /** What it may lack all the same, by name: tables taken for nobody's, sequences the role may not read. */
+  warnings: z.array(z.string()),
 });
 export type BackupResult = z.infer<typeof BackupResult>;
 

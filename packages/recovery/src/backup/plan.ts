@@ -1,6 +1,7 @@
 import { RecoveryError } from "../errors.ts";
 import type { Catalog, CatalogTable } from "../postgres/catalog-types.ts";
 import type { DiscoveredTable } from "../postgres/discovery.ts";
+import type { Finding } from "../postgres/finding.ts";
 import { tenantRows, tenantSchema } from "../postgres/scope-sql.ts";
 import { type TableName, type TableScope, type Tenancy, tableLabel } from "../postgres/tenancy.ts";
 import { parentsFirst } from "./parents-first.ts";
@@ -31,6 +32,8 @@ export interface BackupPlan {
   readonly tenantQuery: string | null;
   /** The tenants table, when it is among `tables`: it must give a row. */
   readonly tenantTable: TableName | null;
+  /** What discovery warned of that this backup may lack: its outcome names them. */
+  readonly findings: readonly Finding[];
 }
 
 type Protected = { readonly source: CatalogTable; readonly scope: TableScope };
@@ -57,6 +60,7 @@ export function planBackup(catalog: Catalog, discovered: readonly DiscoveredTabl
     tenants: Math.max(1, (root === undefined ? undefined : known.get(tableLabel(root.table)))?.estimatedRows ?? 1),
     tables,
     tenantTable: rootIsRead ? root.table : null,
+    findings: chosen.flatMap((found) => found.warnings),
     tenantQuery:
       root?.scope?.kind === "root" && !rootIsRead
         ? select(catalog, root.table, root.scope, [root.scope.column], request)

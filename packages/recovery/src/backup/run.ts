@@ -15,6 +15,7 @@ import { copyTables } from "./copy-tables.ts";
 import { type BackupPlan, type PlannedTable, planBackup } from "./plan.ts";
 import { observeCopy } from "./progress.ts";
 import { readSequences } from "./sequences.ts";
+import { backupWarnings } from "./warnings.ts";
 
 /** Two cores of the source at once, at most, for one tenant. */
 const CONNECTIONS = 2;
@@ -45,6 +46,8 @@ export interface BackupOutcome {
   readonly manifestSha256: string;
   readonly snapshot: { readonly lsn: string; readonly at: Date };
   readonly serverVersion: string;
+  /** What it may lack all the same: tables taken for nobody's, rows of nobody, sequences the role may not read. */
+  readonly warnings: readonly string[];
   readonly tables: readonly {
     readonly table: TableName;
     readonly rows: number;
@@ -57,6 +60,7 @@ interface Copied {
   readonly plan: BackupPlan;
   readonly tables: readonly WrittenTable[];
   readonly sequences: readonly SequenceState[];
+  readonly warnings: readonly string[];
   readonly schema: string;
   readonly info: SnapshotInfo;
 }
@@ -90,7 +94,8 @@ export async function backupTenant(ctx: VerbContext, request: BackupRequest): Pr
         plan.catalog,
         plan.tables.map(({ source }) => source.table),
       );
-      return { plan, tables, sequences, schema, info: snapshot.info };
+      const warnings = backupWarnings(plan.findings, sequences.unreadable);
+      return { plan, tables, sequences: sequences.states, warnings, schema, info: snapshot.info };
     });
     const manifest = manifestOf(ctx, request, backup, copied);
     const { sha256, bytes } = await backup.writeManifest(manifest);
@@ -175,7 +180,11 @@ function manifestTable(
   };
 }
 
-function outcomeOf(manifest: Manifest, { info }: Copied, stored: { sha256: string; bytes: number }): BackupOutcome {
+function outcomeOf(
+  manifest: Manifest,
+  { info, warnings }: Copied,
+  stored: { sha256: string; bytes: number },
+): BackupOutcome {
   const { tables, parts } = manifest;
   return {
     rowCount: tables.reduce((sum, table) => sum + table.fingerprint.rows, 0),
@@ -185,6 +194,7 @@ function outcomeOf(manifest: Manifest, { info }: Copied, stored: { sha256: strin
     manifestSha256: stored.sha256,
     snapshot: { lsn: info.lsn, at: info.at },
     serverVersion: info.serverVersion,
+    warnings,
     tables: tables.map(({ table, fingerprint, rawBytes }) => ({
       table,
       rows: fingerprint.rows,

@@ -1,31 +1,37 @@
 import { z } from "zod";
 import type { SequenceState } from "../archive/manifest.ts";
 import type { SourceClient } from "../postgres/source.ts";
-import { tableLabel } from "../postgres/tenancy.ts";
+import { type TableName, tableLabel } from "../postgres/tenancy.ts";
 import type { PlannedTable } from "./plan.ts";
 
 const Row = z.object({ schema: z.string(), name: z.string(), lastValue: z.string(), isCalled: z.boolean() });
 
 /**
  * Where the sequences of these tables stand, in one round trip. Sequences live outside snapshots: read them after the rows.
- * Those the role may not read are left out, as a role that may only read tables is common, and a restore can tell a safe
- * value from the rows.
+ * Those the role may not read are named, not refused: a role that may only read tables is common, and a restore can tell
+ * a safe value from the rows.
  */
-export async function readSequences(client: SourceClient, tables: readonly PlannedTable[]): Promise<SequenceState[]> {
+export async function readSequences(
+  client: SourceClient,
+  tables: readonly PlannedTable[],
+): Promise<{ readonly states: readonly SequenceState[]; readonly unreadable: readonly TableName[] }> {
   const owned = tables.flatMap(({ source }) =>
     source.ownedSequences.map((sequence) => ({ ...sequence, table: source.table })),
   );
-  if (owned.length === 0) return [];
+  if (owned.length === 0) return { states: [], unreadable: [] };
   const { rows } = await client.query(SEQUENCES, [
     owned.map(({ sequence }) => sequence.schema),
     owned.map(({ sequence }) => sequence.name),
   ]);
   const states = new Map(rows.map((row) => Row.parse(row)).map((row) => [tableLabel(row), row]));
-  return owned.flatMap(({ sequence, table, column }) => {
-    const state = states.get(tableLabel(sequence));
-    if (state === undefined) return [];
-    return [{ sequence, table, column, lastValue: state.lastValue, isCalled: state.isCalled }];
-  });
+  return {
+    states: owned.flatMap(({ sequence, table, column }) => {
+      const state = states.get(tableLabel(sequence));
+      if (state === undefined) return [];
+      return [{ sequence, table, column, lastValue: state.lastValue, isCalled: state.isCalled }];
+    }),
+    unreadable: owned.map(({ sequence }) => sequence).filter((sequence) => !states.has(tableLabel(sequence))),
+  };
 }
 
 /**
