@@ -2,22 +2,28 @@ import { describe, expect, test } from "vitest";
 import type { CatalogTable } from "../postgres/catalog-types.ts";
 import type { DiscoveredTable } from "../postgres/discovery.ts";
 import { tableLabel } from "../postgres/tenancy.ts";
+import { catalog as catalogOf, column, foreignKey, table as plainTable } from "../postgres/testing/catalog-fixture.ts";
 import { dealBatches } from "./copy-batches.ts";
 import { type BackupPlan, planBackup } from "./plan.ts";
-import { catalogOf, catalogTable, foreignKey } from "./testing/catalog.ts";
 
+const KEY = "00000000-0000-4000-8000-000000000007";
 const tenancy = { mode: "column", column: "tenant_id" } as const;
+
+/** With a tenant's column and a generated one. */
+function catalogTable(name: string, fields: Partial<CatalogTable> = {}): CatalogTable {
+  return plainTable(name, ["tenant_id", column("twice", { generated: "stored" })], { bytes: 8_192, ...fields });
+}
 
 function discovered(table: CatalogTable, kind: "root" | "direct" | "shared" | null = "direct"): DiscoveredTable {
   const common = { table: table.table, warnings: [] };
   if (kind === "shared") return { ...common, scope: { kind }, reason: null };
   if (kind !== null) return { ...common, scope: { kind, column: kind === "root" ? "id" : "tenant_id" }, reason: null };
   const reason = {
-    code: "ambiguous_path",
+    code: "ambiguous_path" as const,
     message: "two paths lead to a tenant",
     hint: "Add a rule.",
     choices: [],
-  } as const;
+  };
   return { ...common, scope: null, reason };
 }
 
@@ -27,12 +33,12 @@ const lines = catalogTable("lines");
 const countries = catalogTable("countries");
 const catalog = catalogOf(
   [countries, lines, orders, tenants],
-  [foreignKey("lines", "orders"), foreignKey("orders", "tenants")],
+  [foreignKey("lines", "orders_id", "orders"), foreignKey("orders", "tenants_id", "tenants")],
 );
 const all = [discovered(countries, "shared"), discovered(lines), discovered(orders), discovered(tenants, "root")];
 
 function plan(tables: readonly string[] | null, found: readonly DiscoveredTable[] = all): BackupPlan {
-  return planBackup(catalog, found, { tenancy, tenantKey: "7", tables });
+  return planBackup(catalog, found, { tenancy, tenantKey: KEY, tables });
 }
 
 function labels(tables: BackupPlan["tables"]): string[] {
@@ -58,10 +64,14 @@ describe("what a backup reads", () => {
   });
 
   test("cycles of foreign keys keep the given order", () => {
-    const keys = [foreignKey("lines", "orders"), foreignKey("orders", "lines"), foreignKey("orders", "orders")];
+    const keys = [
+      foreignKey("lines", "orders_id", "orders"),
+      foreignKey("orders", "lines_id", "lines"),
+      foreignKey("orders", "orders_id", "orders"),
+    ];
     const cyclic = planBackup(catalogOf([lines, orders], keys), [discovered(lines), discovered(orders)], {
       tenancy,
-      tenantKey: "7",
+      tenantKey: KEY,
       tables: null,
     });
     expect(labels(cyclic.tables).toSorted()).toEqual(["app.lines", "app.orders"]);
@@ -94,7 +104,7 @@ describe("what a backup refuses", () => {
     ["table_unprotected", { columns: [] }],
   ] satisfies [string, Partial<CatalogTable>][])("%s", ([code, overrides]) => {
     const table = catalogTable("orders", overrides);
-    const request = { tenancy, tenantKey: "7", tables: null };
+    const request = { tenancy, tenantKey: KEY, tables: null };
     expect(() => planBackup(catalogOf([table]), [discovered(table)], request)).toThrow(
       expect.objectContaining({ code }),
     );
@@ -102,7 +112,7 @@ describe("what a backup refuses", () => {
 
   test("two tables of one bare name", () => {
     const other = catalogTable("orders", { table: { schema: "old", name: "orders" } });
-    const request = { tenancy, tenantKey: "7", tables: ["orders"] };
+    const request = { tenancy, tenantKey: KEY, tables: ["orders"] };
     const both = [discovered(orders), discovered(other)];
     expect(() => planBackup(catalogOf([orders, other]), both, request)).toThrow(
       expect.objectContaining({ code: "unknown_table" }),
