@@ -64,6 +64,16 @@ test("one flipped bit anywhere, a cut anywhere, and bytes added are detected", a
   );
 });
 
+test("a flipped bit that no decompressor looks at is detected by the part's SHA-256", async () => {
+  const { store } = await intact();
+  // RFC 1952: byte 9 of a member names the operating system it was made on.
+  const verdictOfFlip = verdictAfter(store, partKey(BACKUP, 0), (bytes) => {
+    bytes[9] = (bytes[9] ?? 0) ^ 1;
+    return bytes;
+  });
+  expect(await verdictOfFlip).toBe("archive_damaged");
+});
+
 test("dropped, doubled and exchanged blocks are detected, even where the manifest's part sums were made to fit", async () => {
   const { store, manifest } = await intact();
   const [a, , c] = manifest.tables;
