@@ -115,6 +115,10 @@ describe("the formal description", () => {
     expect(Object.keys(document.components.schemas)).toEqual(
       expect.arrayContaining(["Backup", "Problem", "Restore", "Run", "Source"]),
     );
+    const references = [...response.body.matchAll(/"#\/components\/schemas\/([^"]+)"/g)].map(([, name]) => name ?? "");
+    expect(references).toEqual(expect.arrayContaining(["RestorePlan", "RestoreResult", "BackupResult"]));
+    for (const name of references) expect(document.components.schemas).toHaveProperty([name]);
+    expect(document.components.schemas["RestorePlan"]).toMatchObject({ properties: { digest: { type: "string" } } });
     expect(document.components.securitySchemes).toHaveProperty("bearer");
     expect(response.body).not.toContain("/admin/");
   });

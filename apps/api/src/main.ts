@@ -1,5 +1,5 @@
 import { openControlDatabase } from "@rowback/db";
-import { createProducer, openQueues } from "@rowback/jobs";
+import { createProducer, openQueues, throttledErrors } from "@rowback/jobs";
 import { openStore } from "@rowback/storage";
 import closeWithGrace from "close-with-grace";
 import { buildApp } from "./app.ts";
@@ -12,7 +12,7 @@ const DRAIN_MS = 25_000;
 const config = readConfig();
 const log = createLogger(config.logLevel);
 const redis = { redisUrl: config.redisUrl, prefix: config.queuePrefix };
-const onRedisError = (err: Error): void => log.warn({ err }, "Redis can't be reached; trying again");
+const onRedisError = throttledErrors(log, "Redis can't be reached; trying again");
 
 const db = openControlDatabase({
   url: config.databaseUrl,

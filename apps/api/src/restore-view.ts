@@ -1,10 +1,12 @@
 import type { Restore } from "@rowback/db";
 import { z } from "zod";
+import { resultOf } from "./run-result.ts";
 import { RunView, toRunView } from "./run-view.ts";
 
 /** A restore or a preview of one, with its run's members; its id is its run's. */
 export const RestoreView = RunView.extend({
   kind: z.enum(["restore_preview", "restore"]),
+  result: z.unknown().meta(resultOf("restore_preview", "restore")),
   tenantId: z.uuid(),
   backupId: z.uuid(),
   targetSourceId: z.uuid(),

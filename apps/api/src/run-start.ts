@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { hasEnded, type InsertRunResult, type Run } from "@rowback/db";
+import { findKeyedRun, hasEnded, type InsertRunResult, type Queryable, type Run } from "@rowback/db";
 import { JOBS, type JobName } from "@rowback/jobs";
 import { ERROR_CATALOG, type ErrorCode, RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyReply, FastifyRequest } from "fastify";
@@ -47,6 +47,20 @@ export function requestedRun<K extends JobName>(
     requestedBy: userId,
     idempotency: key === undefined ? undefined : { key, digest: requestDigest(request) },
   };
+}
+
+/**
+ * The run that an earlier sending of this request made, if it did. Asked before anything else: a client that sends again
+ * because the answer was lost must get that run, whatever was deleted, restored or discovered meanwhile.
+ */
+export async function earlierRun(
+  q: Queryable,
+  asked: Pick<ReturnType<typeof requestedRun>, "requestedBy" | "idempotency">,
+  of: { readonly tenantId: string } | { readonly sourceId: string },
+): Promise<Run | null> {
+  const tenantId = "tenantId" in of ? of.tenantId : null;
+  const found = await findKeyedRun(q, { ...asked, tenantId, sourceId: "sourceId" in of ? of.sourceId : null });
+  return found === null ? null : insertedRun(found, tenantId ?? undefined).run;
 }
 
 /** The run that came of the request, new or the one that an earlier sending made. Throws the conflicts. */

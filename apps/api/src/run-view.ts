@@ -1,5 +1,6 @@
 import type { Run } from "@rowback/db";
 import { z } from "zod";
+import { resultOf } from "./run-result.ts";
 
 /** What went wrong with a run, or with its last attempt while another is to come. */
 export const RunErrorView = z.object({
@@ -21,7 +22,7 @@ export const RunView = z
     attempt: z.int(),
     maxAttempts: z.int(),
     progress: z.unknown().meta({ description: "While it runs: phase, share (0 … 1), and rows and bytes per table." }),
-    result: z.unknown().meta({ description: "Once it succeeded: what came of it, by kind." }),
+    result: z.unknown().meta(resultOf("discovery", "backup", "backup_verify", "restore_preview", "restore")),
     error: RunErrorView.nullable(),
     parentRunId: z.uuid().nullable(),
     requestedBy: z.string(),

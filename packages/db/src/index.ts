@@ -40,7 +40,7 @@ export {
   storedBytes,
   succeedBackupRun,
 } from "./tables/backups.ts";
-export type { InsertRunResult, NewRun } from "./tables/insert-run.ts";
+export { findKeyedRun, type InsertRunResult, type NewRun } from "./tables/insert-run.ts";
 export {
   listMembers,
   listMemberships,

@@ -24,7 +24,15 @@ import type { ApiContext } from "../context.ts";
 import { discoveredTables } from "../known-tables.ts";
 import { notFound } from "../problem.ts";
 import { IdParams, optionalBody, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
-import { answerWithRun, insertedRun, RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders, requestedRun } from "../run-start.ts";
+import {
+  answerWithRun,
+  earlierRun,
+  insertedRun,
+  RUN_RESPONSES,
+  RUN_TIMEOUT_MS,
+  RunHeaders,
+  requestedRun,
+} from "../run-start.ts";
 import { RunView, toRunView } from "../run-view.ts";
 import { selectTables, TableNames } from "../table-selection.ts";
 
@@ -66,11 +74,14 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
       async (request, reply) => {
         const { tenantId, userId } = tenantCallerOf(request);
         const run = await withTenant(db, tenantId, async (client) => {
+          const asked = requestedRun("backup", request, userId);
+          const earlier = await earlierRun(client, asked, { tenantId });
+          if (earlier !== null) return earlier;
           const { sourceId, tables } = await chosenTables(client, request.body.tables);
           const params: BackupParams = { tables, purpose: "manual" };
           const inserted = await insertBackupRun(
             client,
-            { ...requestedRun("backup", request, userId), tenantId, sourceId, params },
+            { ...asked, tenantId, sourceId, params },
             { type: "full", purpose: "manual", tables },
           );
           const { run, isNew } = insertedRun(inserted, tenantId);
@@ -226,9 +237,11 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
       async (request, reply) => {
         const { tenantId, userId } = tenantCallerOf(request);
         const run = await withTenant(db, tenantId, async (client) => {
+          const asked = requestedRun("backup_verify", request, userId);
+          const earlier = await earlierRun(client, asked, { tenantId });
+          if (earlier !== null) return earlier;
           const backup = await readableBackup(client, request.params.id);
           const params: BackupVerifyParams = { backupId: backup.id };
-          const asked = requestedRun("backup_verify", request, userId);
           const inserted = await insertRun(client, { ...asked, tenantId, sourceId: backup.sourceId, params });
           const { run, isNew } = insertedRun(inserted, tenantId);
           if (isNew) await audit(client, request, { action: "backup.verify", tenantId, runId: run.id, after: params });

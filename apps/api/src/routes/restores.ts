@@ -21,7 +21,15 @@ import {
   withoutKeys,
 } from "../restore-request.ts";
 import { RestoreView, toRestoreView } from "../restore-view.ts";
-import { answerWithRun, insertedRun, RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders, requestedRun } from "../run-start.ts";
+import {
+  answerWithRun,
+  earlierRun,
+  insertedRun,
+  RUN_RESPONSES,
+  RUN_TIMEOUT_MS,
+  RunHeaders,
+  requestedRun,
+} from "../run-start.ts";
 import { RunView, toRunView } from "../run-view.ts";
 
 const RestoreQuery = z.strictObject({
@@ -49,8 +57,11 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
       async (request, reply) => {
         const caller = tenantCallerOf(request);
         const { tenantId } = caller;
-        await checkTarget(db, caller, request.body.targetSourceId);
+        const asked = requestedRun("restore_preview", request, caller.userId);
         const run = await withTenant(db, tenantId, async (client) => {
+          const earlier = await earlierRun(client, asked, { tenantId });
+          if (earlier !== null) return earlier;
+          await checkTarget(db, caller, request.body.targetSourceId);
           const backup = await readableBackup(client, request.body.backupId);
           const params = RestorePreviewParams.parse({
             ...request.body,
@@ -58,7 +69,7 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
           });
           const inserted = await insertRestoreRun(
             client,
-            { ...requestedRun("restore_preview", request, caller.userId), tenantId, sourceId: backup.sourceId, params },
+            { ...asked, tenantId, sourceId: backup.sourceId, params },
             { ...params, targetSourceId: params.targetSourceId ?? backup.sourceId },
           );
           const { run, isNew } = insertedRun(inserted, tenantId);
@@ -90,7 +101,10 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
       },
       async (request, reply) => {
         const { tenantId, userId } = tenantCallerOf(request);
+        const asked = requestedRun("restore", request, userId);
         const run = await withTenant(db, tenantId, async (client) => {
+          const earlier = await earlierRun(client, asked, { tenantId });
+          if (earlier !== null) return earlier;
           const preview = await agreedPreview(client, request.body.previewId, request.body.planDigest);
           await readableBackup(client, preview.backupId);
           const params = ApplyRestoreParams.parse({
@@ -100,7 +114,7 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
           });
           const inserted = await insertRestoreRun(
             client,
-            { ...requestedRun("restore", request, userId), tenantId, sourceId: preview.sourceId, params },
+            { ...asked, tenantId, sourceId: preview.sourceId, params },
             { ...params, targetSourceId: preview.targetSourceId },
           );
           const { run, isNew } = insertedRun(inserted, tenantId);
@@ -173,7 +187,10 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
       },
       async (request, reply) => {
         const { tenantId, userId } = tenantCallerOf(request);
+        const asked = requestedRun("restore", request, userId);
         const run = await withTenant(db, tenantId, async (client) => {
+          const earlier = await earlierRun(client, asked, { tenantId });
+          if (earlier !== null) return earlier;
           const { restore, backupId } = await undoableRestore(client, request.params.id);
           const params: UndoRestoreParams = {
             undoOf: restore.id,
@@ -181,7 +198,7 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
           };
           const inserted = await insertRestoreRun(
             client,
-            { ...requestedRun("restore", request, userId), tenantId, sourceId: restore.sourceId, params },
+            { ...asked, tenantId, sourceId: restore.sourceId, params },
             {
               targetSourceId: restore.targetSourceId,
               backupId,

@@ -22,7 +22,15 @@ import type { ApiContext } from "../context.ts";
 import { plainText } from "../plain-text.ts";
 import { notFound } from "../problem.ts";
 import { IdParams, PROBLEMS } from "../responses.ts";
-import { answerWithRun, insertedRun, RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders, requestedRun } from "../run-start.ts";
+import {
+  answerWithRun,
+  earlierRun,
+  insertedRun,
+  RUN_RESPONSES,
+  RUN_TIMEOUT_MS,
+  RunHeaders,
+  requestedRun,
+} from "../run-start.ts";
 import { DiscoveryView, SourceView, toDiscoveryView, toSourceView } from "../source-view.ts";
 
 const Connection = plainText(4_000).refine(isConnection, "must be env:NAME, or a postgres:// URL with a host").meta({
@@ -188,8 +196,10 @@ export function sourceRoutes(api: ApiContext): FastifyPluginAsyncZod {
       async (request, reply) => {
         const sourceId = request.params.id;
         const run = await withSystem(db, async (client) => {
-          if ((await getSource(client, sourceId)) === null) throw notFound("source");
           const asked = requestedRun("discovery", request, callerOf(request).userId);
+          const earlier = await earlierRun(client, asked, { sourceId });
+          if (earlier !== null) return earlier;
+          if ((await getSource(client, sourceId)) === null) throw notFound("source");
           const { run, isNew } = insertedRun(
             await insertRun(client, { ...asked, tenantId: null, sourceId, params: {} }),
           );

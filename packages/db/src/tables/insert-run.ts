@@ -89,21 +89,33 @@ SELECT ${RUN_COLUMNS} FROM run r`,
 
 const KeyedRun = Run.extend({ requestDigest: z.string() });
 
-async function whoHasIt(q: Queryable, run: NewRun): Promise<InsertRunResult | null> {
-  if (run.idempotency !== undefined) {
-    const keyed = await q.query({
-      text: `SELECT ${RUN_COLUMNS}, r.request_digest AS "requestDigest" FROM runs r
+/** Who sent which request. `sourceId` matters only to a run that is no tenant's. */
+export type KeyedRequest = Pick<NewRun, "tenantId" | "requestedBy" | "idempotency"> & {
+  readonly sourceId: string | null;
+};
+
+/**
+ * What came of an earlier sending of this request, before anything of the present state is looked at; null when it has
+ * no key or never came. Two sendings at the same time both get null here: the insert decides between them.
+ */
+export async function findKeyedRun(q: Queryable, request: KeyedRequest): Promise<InsertRunResult | null> {
+  if (request.idempotency === undefined) return null;
+  const keyed = await q.query({
+    text: `SELECT ${RUN_COLUMNS}, r.request_digest AS "requestDigest" FROM runs r
 WHERE r.tenant_id IS NOT DISTINCT FROM $1 AND (r.tenant_id IS NOT NULL OR r.source_id = $2) AND r.requested_by = $3 AND r.idempotency_key = $4`,
-      values: [run.tenantId, run.sourceId, run.requestedBy, run.idempotency.key],
-    });
-    const found = firstRow(keyed, KeyedRun);
-    if (found !== null) {
-      const { requestDigest, ...existing } = found;
-      return requestDigest === run.idempotency.digest
-        ? { outcome: "existing", run: existing }
-        : { outcome: "idempotency_conflict", runId: existing.id };
-    }
-  }
+    values: [request.tenantId, request.sourceId, request.requestedBy, request.idempotency.key],
+  });
+  const found = firstRow(keyed, KeyedRun);
+  if (found === null) return null;
+  const { requestDigest, ...existing } = found;
+  return requestDigest === request.idempotency.digest
+    ? { outcome: "existing", run: existing }
+    : { outcome: "idempotency_conflict", runId: existing.id };
+}
+
+async function whoHasIt(q: Queryable, run: NewRun): Promise<InsertRunResult | null> {
+  const keyed = await findKeyedRun(q, run);
+  if (keyed !== null) return keyed;
   if (run.kind !== "restore") return null;
   const live = await q.query({
     text: "SELECT id FROM runs WHERE tenant_id = $1 AND kind = 'restore' AND status IN ('queued', 'running')",
