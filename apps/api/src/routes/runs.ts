@@ -65,6 +65,8 @@ export function runRoutes({ db, runWatcher }: ApiContext): FastifyPluginAsyncZod
           .header("content-type", "text/event-stream")
           .header("cache-control", "no-store")
           .header("x-accel-buffering", "no")
+          // The socket ends with the stream. Kept alive, it would keep a server that shuts down waiting for 72 s.
+          .header("connection", "close")
           .send(Readable.from(eventsOf(states)));
       },
     );
