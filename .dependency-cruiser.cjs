@@ -29,7 +29,10 @@ module.exports = {
       comment: "What the API may import must not be able to reach a database, a store or a socket.",
       severity: "error",
       from: { path: "^packages/recovery/src/plans\\.ts$" },
-      to: { reachable: true, path: "^(node:)?(fs|net|http|https|child_process|worker_threads)|node_modules/(pg|pg-copy-streams)/|^packages/(db|storage)/" },
+      to: {
+        reachable: true,
+        path: "^(node:)?(fs|net|http|https|child_process|worker_threads)|node_modules/(pg|pg-copy-streams)/|^packages/(db|storage)/",
+      },
     },
     {
       name: "worker-knows-no-other-app",
@@ -40,7 +43,10 @@ module.exports = {
     {
       name: "no-test-code-in-production",
       severity: "error",
-      from: { path: "^(apps|packages)/", pathNot: "\\.test\\.ts$|/testing/|conformance\\.ts$|^packages/local-services/" },
+      from: {
+        path: "^(apps|packages)/",
+        pathNot: "\\.test\\.ts$|/testing/|conformance\\.ts$|^packages/local-services/",
+      },
       to: { path: "\\.test\\.ts$|/testing/|^packages/local-services/" },
     },
     {

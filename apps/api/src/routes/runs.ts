@@ -61,13 +61,15 @@ export function runRoutes({ db, runWatcher }: ApiContext): FastifyPluginAsyncZod
         const left = new AbortController();
         reply.raw.once("close", () => left.abort());
         const states = runWatcher.watch(run.id, { quietMs: HEARTBEAT_MS, signal: left.signal });
-        return reply
-          .header("content-type", "text/event-stream")
-          .header("cache-control", "no-store")
-          .header("x-accel-buffering", "no")
-          // The socket ends with the stream. Kept alive, it would keep a server that shuts down waiting for 72 s.
-          .header("connection", "close")
-          .send(Readable.from(eventsOf(states)));
+        return (
+          reply
+            .header("content-type", "text/event-stream")
+            .header("cache-control", "no-store")
+            .header("x-accel-buffering", "no")
+            // The socket ends with the stream. Kept alive, it would keep a server that shuts down waiting for 72 s.
+            .header("connection", "close")
+            .send(Readable.from(eventsOf(states)))
+        );
       },
     );
   };

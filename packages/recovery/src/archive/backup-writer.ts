@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { ObjectStore, StoredObject } from "@rowback/storage";
 import { RecoveryError } from "../errors.ts";
-import { LaneWriter } from "./lane-writer.ts";
+import { type LaneBackup, LaneWriter } from "./lane-writer.ts";
 import type { Manifest, ManifestPart } from "./manifest.ts";
 import { encodeManifest } from "./manifest-text.ts";
 import { type BackupId, manifestKey, partKey } from "./object-keys.ts";
@@ -17,7 +17,7 @@ export interface BackupWriterOptions {
 }
 
 /** Writes the objects of one backup. Parts become visible one by one, the backup only by `writeManifest`. */
-export class BackupWriter {
+export class BackupWriter implements LaneBackup {
   readonly #store: ObjectStore;
   readonly #id: BackupId;
   readonly #signal: AbortSignal;

@@ -1,6 +1,6 @@
 import type { Gzip } from "node:zlib";
+import type { StoredObject } from "@rowback/storage";
 import { RecoveryError } from "../errors.ts";
-import type { BackupWriter } from "./backup-writer.ts";
 import { compressBlock, compressLongRow } from "./block.ts";
 import { fingerprintOf, hashLongRow, type LongRowHash } from "./fingerprint.ts";
 import type { Fingerprint, PartRange } from "./manifest.ts";
@@ -28,6 +28,16 @@ export type Taken = "all" | "busy" | "other_message";
 
 type Step = "busy" | "other_message" | "more_input" | "again";
 
+/** The backup that a lane writes into. */
+export interface LaneBackup {
+  /** The next part, and its number. */
+  openPart(): { readonly number: number; readonly writer: PartWriter };
+  /** A part that is durable. */
+  addPart(part: number, stored: StoredObject): void;
+  /** Tells what is about to be stored. @throws RecoveryError `store_full` over the limit */
+  claimBytes(bytes: number): void;
+}
+
 interface OpenTable {
   rows: number;
   rawBytes: number;
@@ -51,7 +61,7 @@ interface LongRow {
  * slot is free again when its block was written, so whatever is slowest (pool, store) holds back the reading of the socket.
  */
 export class LaneWriter {
-  readonly #backup: BackupWriter;
+  readonly #backup: LaneBackup;
   readonly #engine: RowEngine;
   readonly #free: number[];
   #slot: number;
@@ -70,7 +80,7 @@ export class LaneWriter {
   #failure: { readonly error: unknown } | null = null;
   #wake: () => void = () => {};
 
-  constructor(backup: BackupWriter) {
+  constructor(backup: LaneBackup) {
     this.#backup = backup;
     this.#engine = takeEngine();
     this.#free = this.#engine.slots.map((_, slot) => slot).reverse();
