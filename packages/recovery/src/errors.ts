@@ -89,6 +89,16 @@ export const ERROR_CATALOG = {
     summary: "The manifest is of a version this Rowback does not read.",
   },
   manifest_invalid: { retryable: false, status: 422, summary: "The manifest does not have the documented shape." },
+  key_missing: {
+    retryable: false,
+    status: 422,
+    summary: "The key of an encrypted backup is not there: no master key is set, or the data key was destroyed.",
+  },
+  key_wrong: {
+    retryable: false,
+    status: 422,
+    summary: "The master key at hand does not open the data key, or the data key does not open the backup.",
+  },
   // the store
   store_unreachable: { retryable: true, status: 503, summary: "The object store does not answer." },
   store_denied: {

@@ -1,4 +1,5 @@
 import type { ObjectStore } from "@rowback/storage";
+import type { KeyRing } from "./archive/key-ring.ts";
 import type { Source } from "./postgres/source.ts";
 
 /** What Rowback says of its own work; pino's loggers fit. */
@@ -34,6 +35,8 @@ export interface TableProgress {
 export interface VerbContext {
   readonly store: ObjectStore;
   readonly source: Source;
+  /** Left out: no master key is set, so nothing can be encrypted, nor read that is. */
+  readonly keys?: KeyRing | undefined;
   readonly clock: Clock;
   readonly log: Log;
   /** Aborts the verb: COPY, uploads and waits end within moments, and nothing half-done becomes visible. */
