@@ -40,6 +40,40 @@ export {
   storedBytes,
   succeedBackupRun,
 } from "./tables/backups.ts";
+export {
+  beginEpoch,
+  CaptureEpoch,
+  type CaptureLease,
+  CaptureProblem,
+  CaptureState,
+  endEpoch,
+  getCaptureState,
+  listEpochs,
+  listUncaptured,
+  type NewCapture,
+  observeSlot,
+  releaseCapture,
+  renewCapture,
+  setCaptureProblem,
+  takeCapture,
+  turnCaptureOff,
+  turnCaptureOn,
+} from "./tables/capture-states.ts";
+export {
+  ChangeGap,
+  GAP_REASONS,
+  type GapReason,
+  insertGaps,
+  listGaps,
+  type NewChangeGap,
+} from "./tables/change-gaps.ts";
+export {
+  ChangeSegment,
+  listSegments,
+  type NewChangeSegment,
+  type SegmentFilter,
+  tenantHash,
+} from "./tables/change-segments.ts";
 export { findKeyedRun, type InsertRunResult, type NewRun } from "./tables/insert-run.ts";
 export {
   listMembers,
@@ -58,6 +92,7 @@ export {
   type ProtectedTable,
   replaceProtectedTables,
 } from "./tables/protected-tables.ts";
+export { type Covered, publishSegments, replaceSegments } from "./tables/publish-segments.ts";
 export {
   type ChosenKeys,
   getRestore,

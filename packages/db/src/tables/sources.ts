@@ -82,14 +82,16 @@ export async function listSources(q: Queryable): Promise<Source[]> {
 }
 
 /**
- * Forgets a source with its discoveries. `in_use`: a tenant has it, or a restore went into it; nothing was changed.
+ * Forgets a source with its discoveries. `in_use`: a tenant has it, a restore went into it, or its changes are captured (a slot nobody reads would fill the
+ * server's disk); nothing was changed.
  * System only.
  */
 export async function deleteSource(q: Queryable, sourceId: string): Promise<"deleted" | "unknown" | "in_use"> {
   const result = await q.query({
     text: `WITH target AS (
   SELECT s.id, EXISTS (SELECT FROM tenants t WHERE t.source_id = s.id)
-    OR EXISTS (SELECT FROM restore_jobs j WHERE j.target_source_id = s.id) AS used
+    OR EXISTS (SELECT FROM restore_jobs j WHERE j.target_source_id = s.id)
+    OR EXISTS (SELECT FROM capture_states c WHERE c.source_id = s.id AND c.status = 'on') AS used
   FROM sources s WHERE s.id = $1 FOR UPDATE OF s),
 gone AS (DELETE FROM sources s USING target WHERE s.id = target.id AND NOT target.used)
 SELECT used FROM target`,
