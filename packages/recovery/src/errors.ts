@@ -99,6 +99,11 @@ export const ERROR_CATALOG = {
     status: 422,
     summary: "The master key at hand does not open the data key, or the data key does not open the backup.",
   },
+  change_log_damaged: {
+    retryable: false,
+    status: 422,
+    summary: "The change log is missing, altered or incomplete where it is needed.",
+  },
   // the store
   store_unreachable: { retryable: true, status: 503, summary: "The object store does not answer." },
   store_denied: {
