@@ -52,8 +52,7 @@ describe("is it alive", () => {
         dependencies: { database: { reachable: false }, redis: { reachable: false }, store: { reachable: false } },
       });
       expect((await app.inject("/healthz")).statusCode).toBe(200);
-      const token = app.jwt.sign({ sub: "u" }, { expiresIn: "1h" });
-      const list = await app.inject({ url: "/v1/backups", headers: { authorization: `Bearer ${token}` } });
+      const list = await app.inject({ url: "/v1/backups", headers: { authorization: `Bearer ${api.token("u")}` } });
       expect([list.statusCode, list.json().code, list.headers["retry-after"]]).toEqual([503, "unavailable", "5"]);
       expect(list.body).not.toContain("127.0.0.1");
       expect((await app.inject("/metrics")).body).toContain("rowback_queue_depths_known 0");

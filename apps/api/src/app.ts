@@ -6,6 +6,7 @@ import Fastify, { type FastifyInstance } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import { accessTable } from "./auth/access-table.ts";
 import { authentication } from "./auth/authenticate.ts";
+import { createTokenVerifier } from "./auth/token-verifier.ts";
 import type { ApiContext, ApiDependencies } from "./context.ts";
 import { problems, sendProblem } from "./errors.ts";
 import { metrics } from "./metrics.ts";
@@ -45,7 +46,8 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   limitHandlers(app, settings.requestTimeoutMs);
-  const context: ApiContext = { ...deps, runWatcher: watchRuns(app, deps) };
+  const tokens = createTokenVerifier(settings.tokens, deps.log);
+  const context: ApiContext = { ...deps, tokens, runWatcher: watchRuns(app, deps) };
 
   await app.register(accessTable);
   await app.register(problems);
@@ -55,7 +57,7 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
     origin: [...settings.corsOrigins],
     exposedHeaders: ["location", "preference-applied", "retry-after"],
   });
-  await app.register(authentication, { db: deps.db, jwtSecret: settings.jwtSecret });
+  await app.register(authentication, { db: deps.db, tokens, secretKey: settings.secretKey });
   // Rate limits belong here, after the caller is known and before anything costs.
   await app.register(metrics, { queueDepths: () => deps.queues.depths(), runWatchers: () => context.runWatcher.size });
   await app.register(openapi);

@@ -1,5 +1,6 @@
 import { StoreConfig } from "@rowback/storage";
 import { z } from "zod";
+import { TokenEnvironment, type TokenSettings } from "./auth/token-settings.ts";
 
 const Port = z.coerce.number().pipe(z.int().min(0).max(65_535));
 const Bytes = z.coerce.number().pipe(z.int().min(1024));
@@ -21,8 +22,6 @@ const Environment = z.object({
   S3_REGION: z.string().min(1).default("us-east-1"),
   S3_ACCESS_KEY_ID: z.string().min(1).optional(),
   S3_SECRET_ACCESS_KEY: z.string().min(1).optional(),
-  /** HS256 is as strong as its key: RFC 7518 §3.2 asks for at least 256 bits. */
-  JWT_SECRET: z.string().min(32),
   /** Base64 of 32 bytes; seals the connection strings of sources. */
   ROWBACK_SECRET_KEY: z
     .base64()
@@ -56,7 +55,7 @@ export interface Config {
 
 /** What the app itself needs to know. */
 export interface ApiSettings {
-  readonly jwtSecret: string;
+  readonly tokens: TokenSettings;
   /** 32 bytes. */
   readonly secretKey: Buffer;
   readonly corsOrigins: readonly string[];
@@ -68,8 +67,10 @@ export interface ApiSettings {
 /** Reads the environment, once, at the start. Throws an error that names each wrong variable and shows no value. */
 export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {
   const parsed = Environment.safeParse(environment);
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+  const tokens = TokenEnvironment.safeParse(environment);
+  if (!parsed.success || !tokens.success) {
+    const issues = [...(parsed.error?.issues ?? []), ...(tokens.error?.issues ?? [])];
+    const problems = issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
     throw new Error(`The environment is not complete:\n  ${problems.join("\n  ")}`);
   }
   const env = parsed.data;
@@ -84,7 +85,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     logLevel: env.LOG_LEVEL,
     trustedProxies: env.TRUSTED_PROXIES,
     settings: {
-      jwtSecret: env.JWT_SECRET,
+      tokens: tokens.data,
       secretKey: env.ROWBACK_SECRET_KEY,
       corsOrigins: env.CORS_ORIGINS,
       bodyLimitBytes: env.BODY_LIMIT_BYTES,

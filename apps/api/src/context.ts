@@ -2,6 +2,7 @@ import type { ControlDatabase, Run } from "@rowback/db";
 import type { OpenQueues, Producer } from "@rowback/jobs";
 import type { ObjectStore } from "@rowback/storage";
 import type { FastifyBaseLogger } from "fastify";
+import type { TokenVerifier } from "./auth/token-verifier.ts";
 import type { ApiSettings } from "./config.ts";
 import type { RunWatcher } from "./run-watcher.ts";
 
@@ -21,4 +22,5 @@ export interface ApiDependencies {
 /** What routes use. */
 export interface ApiContext extends ApiDependencies {
   readonly runWatcher: RunWatcher<Run>;
+  readonly tokens: TokenVerifier;
 }

@@ -11,6 +11,8 @@ const DRAIN_MS = 25_000;
 
 const config = readConfig();
 const log = createLogger(config.logLevel);
+if (config.settings.tokens.kind === "secret")
+  log.warn("tokens are checked with JWT_SECRET: whoever can check one can make one; set JWT_JWKS_URL in production");
 const redis = { redisUrl: config.redisUrl, prefix: config.queuePrefix };
 const onRedisError = throttledErrors(log, "Redis can't be reached; trying again");
 

@@ -1,11 +1,14 @@
-import { createHmac, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import Fastify from "fastify";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { startTestApi, type TestApi, type TestTenant } from "../testing/test-api.ts";
+import { buildApp } from "../app.ts";
+import { signedToken, startTestApi, type TestApi, type TestTenant } from "../testing/test-api.ts";
+import { issuedToken, issuerKey, startTestIssuer } from "../testing/test-issuer.ts";
 import { accessTable } from "./access-table.ts";
 import type { Access } from "./caller.ts";
 import { mayDo } from "./permissions.ts";
+import type { TokenSettings } from "./token-settings.ts";
 
 let api: TestApi;
 let tenant: TestTenant;
@@ -143,52 +146,59 @@ describe("roles", () => {
 });
 
 describe("tokens", () => {
-  const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
   const soon = Math.floor(Date.now() / 1000) + 600;
-  const signed = (header: object, claims: object, hash: string, secret: string): string => {
-    const text = `${part(header)}.${part(claims)}`;
-    return `${text}.${createHmac(hash, secret).update(text).digest("base64url")}`;
-  };
-  const secret = (): string => api.deps.settings.jwtSecret;
-  const FORGERIES: [string, () => string][] = [
-    ["no algorithm", () => `${part({ alg: "none", typ: "JWT" })}.${part({ sub: tenant.owner, exp: soon })}.`],
-    [
-      "another algorithm",
-      () => signed({ alg: "HS512", typ: "JWT" }, { sub: tenant.owner, exp: soon }, "sha512", secret()),
-    ],
-    [
-      "another secret",
-      () => signed({ alg: "HS256", typ: "JWT" }, { sub: tenant.owner, exp: soon }, "sha256", "x".repeat(64)),
-    ],
-    [
-      "an end that is over",
-      () => signed({ alg: "HS256", typ: "JWT" }, { sub: tenant.owner, exp: soon - 1200 }, "sha256", secret()),
-    ],
-    ["no end", () => signed({ alg: "HS256", typ: "JWT" }, { sub: tenant.owner }, "sha256", secret())],
-    ["no subject", () => signed({ alg: "HS256", typ: "JWT" }, { exp: soon }, "sha256", secret())],
-    ["an empty subject", () => signed({ alg: "HS256", typ: "JWT" }, { sub: "", exp: soon }, "sha256", secret())],
-    [
-      "a subject that is no text",
-      () => signed({ alg: "HS256", typ: "JWT" }, { sub: { a: 1 }, exp: soon }, "sha256", secret()),
-    ],
-    [
-      "a beginning to come",
-      () => signed({ alg: "HS256", typ: "JWT" }, { sub: tenant.owner, exp: soon, nbf: soon - 60 }, "sha256", secret()),
-    ],
-    ["nonsense", () => "nonsense"],
-  ];
+  const ask = (authorization?: string) =>
+    api.call("GET", "/v1/backups", { headers: authorization === undefined ? {} : { authorization } });
 
-  test.each(FORGERIES)("one with %s is refused in the same words", async (_, forge) => {
-    const response = await api.call("GET", "/v1/backups", { headers: { authorization: `Bearer ${forge()}` } });
-    const bare = await api.call("GET", "/v1/backups");
-    expect(response.statusCode).toBe(401);
-    expect({ ...response.json(), requestId: "" }).toEqual({ ...bare.json(), requestId: "" });
+  test("whatever is wrong with one, it is refused in the same words", async () => {
+    const { tokens } = api.deps.settings;
+    const bare = await ask();
+    const good = signedToken(tokens, { sub: tenant.owner, exp: soon });
+    for (const authorization of [
+      `Bearer ${signedToken(tokens, { sub: tenant.owner, exp: soon - 1200 })}`,
+      `Bearer ${signedToken(tokens, { sub: tenant.owner, exp: soon }, { alg: "none" })}`,
+      `Bearer ${good.slice(0, -4)}AAAA`,
+      "Bearer nonsense",
+      "Bearer ",
+      good,
+      `Basic ${good}`,
+    ]) {
+      const response = await ask(authorization);
+      expect([authorization, response.statusCode]).toEqual([authorization, 401]);
+      expect({ ...response.json(), requestId: "" }).toEqual({ ...bare.json(), requestId: "" });
+    }
+    expect((await ask(`bearer ${good}`)).statusCode).toBe(200);
   });
 
-  test("a good one, made the same way, is let in", async () => {
-    const token = signed({ alg: "HS256", typ: "JWT" }, { sub: tenant.owner, exp: soon }, "sha256", secret());
-    expect((await api.call("GET", "/v1/backups", { headers: { authorization: `Bearer ${token}` } })).statusCode).toBe(
-      200,
-    );
+  test("of an issuer are let in by its keys; while it was never reached, the answer is 503", async () => {
+    const issuer = await startTestIssuer([issuerKey("ES256")]);
+    const [key] = issuer.keys;
+    if (key === undefined) throw new Error("the issuer has no key");
+    const tokens: TokenSettings = {
+      kind: "jwks",
+      jwksUrl: issuer.jwksUrl,
+      issuer: "https://id.example/",
+      audience: ["rowback"],
+      clockToleranceSeconds: 0,
+      cacheSeconds: 600,
+    };
+    const claims = { sub: tenant.owner, iss: "https://id.example/", aud: "rowback", exp: soon };
+    const statusOf = async (token: string, jwksUrl = issuer.jwksUrl): Promise<number> => {
+      const app = await buildApp({ ...api.deps, settings: { ...api.deps.settings, tokens: { ...tokens, jwksUrl } } });
+      try {
+        const headers = { authorization: `Bearer ${token}` };
+        return (await app.inject({ url: "/v1/backups", headers })).statusCode;
+      } finally {
+        await app.close();
+      }
+    };
+    try {
+      expect(await statusOf(issuedToken(key, claims))).toBe(200);
+      expect(await statusOf(issuedToken(key, { ...claims, aud: "another" }))).toBe(401);
+      expect(await statusOf(api.token(tenant.owner))).toBe(401);
+      expect(await statusOf(issuedToken(key, claims), "http://127.0.0.1:1/")).toBe(503);
+    } finally {
+      await issuer.close();
+    }
   });
 });

@@ -1,21 +1,19 @@
-import fastifyJwt from "@fastify/jwt";
 import type { ControlDatabase } from "@rowback/db";
 import { RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
-import { z } from "zod";
 import { sendProblem } from "../errors.ts";
 import { adminSessionUser } from "./admin-session.ts";
 import { type Access, type Caller, callerOf } from "./caller.ts";
 import { findCaller } from "./membership.ts";
 import { mayDo, PERMISSIONS, type Permission } from "./permissions.ts";
-
-/** All that is read from a token. Its other claims are its bearer's word about himself, and decide nothing (AUDIT B1). */
-const Claims = z.object({ sub: z.string().min(1).max(200) });
+import { type TokenVerifier, unauthenticated } from "./token-verifier.ts";
 
 export interface AuthenticationOptions {
   readonly db: ControlDatabase;
-  readonly jwtSecret: string;
+  readonly tokens: TokenVerifier;
+  /** 32 bytes; signs the sessions of /admin. */
+  readonly secretKey: Buffer;
 }
 
 /**
@@ -23,19 +21,13 @@ export interface AuthenticationOptions {
  * A request is let through, with `request.caller` set, before its body is read.
  */
 export const authentication = fp<AuthenticationOptions>(async (app: FastifyInstance, options) => {
-  await app.register(fastifyJwt, {
-    secret: options.jwtSecret,
-    sign: { algorithm: "HS256" },
-    // Pinned: a token must not choose how it is checked ("alg": "none"). One without an end could never be taken back.
-    verify: { algorithms: ["HS256"], requiredClaims: ["sub", "exp"] },
-  });
   app.decorateRequest("caller", null);
   app.addHook("onRequest", async (request, reply) => {
     if (request.is404) return;
     const { access, signInAt } = request.routeOptions.config;
     if (access === "public") return;
     try {
-      const userId = await authenticatedUser(request, options.jwtSecret);
+      const userId = await authenticatedUser(request, options);
       request.caller = await authorise(options.db, request, userId, access);
     } catch (error) {
       // Answered here and not thrown: a plugin's own error handler (Bull Board has one) would make a 500 of it.
@@ -54,25 +46,19 @@ function isUnauthenticated(error: unknown): boolean {
   return error instanceof RecoveryError && error.code === "unauthenticated";
 }
 
-async function authenticatedUser(request: FastifyRequest, secret: string): Promise<string> {
+async function authenticatedUser(request: FastifyRequest, options: AuthenticationOptions): Promise<string> {
   if (request.headers.authorization === undefined && request.url.startsWith("/admin/")) {
-    const user = adminSessionUser(request.headers.cookie, secret, new Date());
+    const user = adminSessionUser(request.headers.cookie, options.secretKey, new Date());
     if (user !== null) return user;
   }
-  return userOfToken(request);
+  return options.tokens.userOf(bearerOf(request));
 }
 
-/** The user of the request's bearer token, or of `token`. Throws `unauthenticated`. */
-export async function userOfToken(request: FastifyRequest, token?: string): Promise<string> {
-  try {
-    return Claims.parse(token === undefined ? await request.jwtVerify() : request.server.jwt.verify(token)).sub;
-  } catch (cause) {
-    // One answer for a missing, expired, altered or malformed token: the difference helps only an attacker.
-    throw new RecoveryError("unauthenticated", "The request carries no valid bearer token.", {
-      hint: "Send Authorization: Bearer <token>, an unexpired HS256 token with sub and exp.",
-      cause,
-    });
-  }
+/** RFC 6750 §2.1. Throws `unauthenticated`. */
+function bearerOf({ headers }: FastifyRequest): string {
+  const bearer = /^Bearer +(\S+)$/i.exec(headers.authorization ?? "")?.[1];
+  if (bearer === undefined) throw unauthenticated();
+  return bearer;
 }
 
 /** For a route that finds its user by itself. Throws `forbidden`. */

@@ -4,7 +4,7 @@ import { FastifyAdapter } from "@bull-board/fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { adminSessionCookie } from "../auth/admin-session.ts";
-import { requireOperator, userOfToken } from "../auth/authenticate.ts";
+import { requireOperator } from "../auth/authenticate.ts";
 import type { ApiContext } from "../context.ts";
 
 const BOARD = "/admin/queues";
@@ -20,7 +20,7 @@ const SIGN_IN_FORM = `<!doctype html>
 `;
 
 /** Bull Board, for operators. A browser comes to it through /admin/session, which exchanges a token for a short-lived cookie. */
-export function adminRoutes({ db, queues, settings }: ApiContext): FastifyPluginAsyncZod {
+export function adminRoutes({ db, queues, settings, tokens }: ApiContext): FastifyPluginAsyncZod {
   return async (app) => {
     app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string" }, (_request, body, done) => {
       done(null, Object.fromEntries(new URLSearchParams(body.toString())));
@@ -38,9 +38,9 @@ export function adminRoutes({ db, queues, settings }: ApiContext): FastifyPlugin
         schema: { hide: true, body: z.object({ token: z.string().optional() }).nullish() },
       },
       async (request, reply) => {
-        const userId = await userOfToken(request, request.body?.token);
+        const userId = await tokens.userOf(request.body?.token ?? "");
         await requireOperator(db, userId, "queue:manage");
-        const cookie = adminSessionCookie(userId, settings.jwtSecret, new Date(), request.protocol === "https");
+        const cookie = adminSessionCookie(userId, settings.secretKey, new Date(), request.protocol === "https");
         return reply.header("set-cookie", cookie).redirect(BOARD, 303);
       },
     );

@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from "node:crypto";
+import { createHmac, randomBytes, randomUUID } from "node:crypto";
 import {
   addOperator,
   type BackupOutcomeRow,
@@ -22,6 +22,7 @@ import type { FastifyInstance, LightMyRequestResponse } from "fastify";
 import { pino } from "pino";
 import { z } from "zod";
 import { buildApp } from "../app.ts";
+import type { TokenSettings } from "../auth/token-settings.ts";
 import type { ApiDependencies } from "../context.ts";
 
 interface TestCall {
@@ -66,7 +67,13 @@ export async function startTestApi(
     store,
     log: pino({ level: "silent" }),
     settings: {
-      jwtSecret: randomBytes(32).toString("hex"),
+      tokens: {
+        kind: "secret",
+        secret: randomBytes(32).toString("hex"),
+        issuer: null,
+        audience: [],
+        clockToleranceSeconds: 0,
+      },
       secretKey: randomBytes(32),
       corsOrigins: ["https://console.example.com"],
       bodyLimitBytes: 64 * 1024,
@@ -78,7 +85,7 @@ export async function startTestApi(
   await addOperator(db.system, "olga");
 
   const token = (userId: string, claims: Record<string, unknown> = {}): string =>
-    app.jwt.sign({ sub: userId, ...claims }, { expiresIn: "1h" });
+    signedToken(deps.settings.tokens, { sub: userId, exp: Math.floor(Date.now() / 1000) + 3600, ...claims });
 
   const source = async (): Promise<string> => {
     const inserted = await insertSource(db.system, {
@@ -137,6 +144,14 @@ const TABLES = [
     unprotectedReason: { code: "ambiguous_path", message: "two paths lead to a tenant" },
   },
 ] as const;
+
+/** An HS256 token (RFC 7515 §A.1), made without the library that checks it. */
+export function signedToken(settings: TokenSettings, claims: object, header: object = {}, hash = "sha256"): string {
+  if (settings.kind !== "secret") throw new Error("only the issuer can sign these tokens");
+  const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const text = `${part({ alg: "HS256", typ: "JWT", ...header })}.${part(claims)}`;
+  return `${text}.${createHmac(hash, settings.secret).update(text).digest("base64url")}`;
+}
 
 const RunBody = z.looseObject({ id: z.uuid(), status: z.string(), kind: z.string() });
 
