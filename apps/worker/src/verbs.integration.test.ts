@@ -233,13 +233,6 @@ test("a backup is verified; a damaged one is found out", async () => {
   });
 });
 
-test("a source that is down fails the run with a code and a hint when its attempts are used up", async () => {
-  const at = await shop("refused");
-  await at.start({}, { resolveSecret: () => "postgres://nobody@127.0.0.1:1/nothing", workerName: "cut off" });
-  const down = await at.until((await at.ask({ kind: "backup", maxAttempts: 1 })).id, "failed");
-  expect(down.error).toMatchObject({ code: "source_unreachable", hint: expect.any(String) });
-});
-
 test("a backup that would burst the tenant's quota is refused", async () => {
   const at = await shop("quota");
   await at.start();

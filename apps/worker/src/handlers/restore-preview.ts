@@ -8,9 +8,9 @@ import { type RunTask, tenantOf, verbContext, type WorkerContext } from "./worke
 export async function preview(worker: WorkerContext, task: RunTask): Promise<Outcomes["restore_preview"]> {
   const { targetSourceId, ...wish } = RestorePreviewParams.parse(task.run.params);
   const tenant = await tenantOf(worker, task.run);
-  await storedBackup(worker, tenant.id, wish.backupId);
+  const { manifestSha256 } = await storedBackup(worker, tenant.id, wish.backupId);
   return await worker.sources.use(targetSourceId ?? task.run.sourceId, async (pooled) => {
-    const request = { ...wish, tenantId: tenant.id, tenantKey: tenant.key };
+    const request = { ...wish, tenantId: tenant.id, tenantKey: tenant.key, manifestSha256 };
     return { kind: "restore_preview", plan: await previewRestore(verbContext(worker, task, pooled), request) };
   });
 }

@@ -22,8 +22,8 @@ export async function planRestore(worker: WorkerContext, run: ClaimedRun, tenant
   const params = RestoreParams.parse(run.params);
   const planned =
     "undoOf" in params ? await planUndo(worker, tenant, params) : await planApply(worker, run, tenant, params);
-  await storedBackup(worker, tenant.id, planned.request.backupId);
-  return planned;
+  const { manifestSha256 } = await storedBackup(worker, tenant.id, planned.request.backupId);
+  return { ...planned, request: { ...planned.request, manifestSha256 } };
 }
 
 async function planApply(

@@ -1,6 +1,7 @@
 import { testDatabase } from "@rowback/local-services/testing";
 import { beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { openBackup } from "../archive/backup-reader.ts";
+import { LaneWriter } from "../archive/lane-writer.ts";
 import { backupTenant } from "./run.ts";
 import { collectGarbage } from "./sweep.ts";
 import { keysOf, newBackup, type TestContext, testContext } from "./testing/context.ts";
@@ -112,6 +113,21 @@ test("a source connection that dies in the middle: retryable, nothing left", asy
   await expect(backupTenant({ ...ctx, store, onProgress }, { ...newBackup(), ...request })).rejects.toMatchObject({
     code: "source_unreachable",
     retryable: true,
+  });
+  expect(await keysOf(ctx.store)).toEqual([]);
+});
+
+test("rows that the server says it sent and that did not arrive fail the backup, and nothing is left", async () => {
+  const ctx = await context();
+  const endTable = LaneWriter.prototype.endTable;
+  const losing = vi.spyOn(LaneWriter.prototype, "endTable").mockImplementation(function (this: LaneWriter) {
+    const ended = endTable.call(this);
+    return { ...ended, rows: ended.rows - 1 };
+  });
+  onTestFinished(() => losing.mockRestore());
+  await expect(backupTenant(ctx, { ...newBackup(), ...request })).rejects.toMatchObject({
+    code: "source_error",
+    context: { table: expect.stringMatching(/^public\./) },
   });
   expect(await keysOf(ctx.store)).toEqual([]);
 });

@@ -26,6 +26,8 @@ export const RestoreRequest = z.object({
   /** The value that scopes the tenant's rows in the source. */
   tenantKey: z.string(),
   backupId: z.uuid(),
+  /** What the backup's run wrote, from the control database: a manifest that is valid but another one is refused. */
+  manifestSha256: Sha256.nullish(),
   mode: RestoreMode,
   /** Null: every table of the backup, unless `keys` names some. */
   tables: z.array(TableLabel).nullable(),

@@ -41,8 +41,13 @@ export interface PreparedRestore {
 
 /** Opens the backup a request names. @throws RecoveryError `archive_damaged`, `manifest_*`, `invalid_request` */
 export async function openArchive(ctx: VerbContext, request: RestoreRequest): Promise<BackupArchive> {
-  const { tenantId, backupId } = request;
-  const archive = await openBackup(ctx.store, { tenantId, backupId, signal: ctx.signal });
+  const { tenantId, backupId, manifestSha256 } = request;
+  const archive = await openBackup(ctx.store, {
+    tenantId,
+    backupId,
+    expectManifestSha256: manifestSha256,
+    signal: ctx.signal,
+  });
   if (archive.manifest.tenantKey !== request.tenantKey) {
     throw new RecoveryError("invalid_request", "The backup is of another tenant key.", {
       tenantId,

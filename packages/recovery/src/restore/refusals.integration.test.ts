@@ -1,5 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
-import { backupPrefix } from "../archive/object-keys.ts";
+import { openBackup } from "../archive/backup-reader.ts";
+import { encodeManifest } from "../archive/manifest-text.ts";
+import { backupPrefix, manifestKey } from "../archive/object-keys.ts";
 import { ACCIDENT, SHOP } from "./testing/shop.ts";
 import { anotherUser, restoreWorld, TENANT_ID, type World } from "./testing/world.ts";
 
@@ -232,6 +234,35 @@ describe("a damaged archive", () => {
     }
     await expect(world.preview("1", backup)).rejects.toMatchObject({ code: "archive_damaged" });
     await expect(world.apply("1", backup)).rejects.toMatchObject({ code: "archive_damaged" });
+    expect(await world.rows()).toEqual(live);
+  });
+});
+
+describe("a manifest", () => {
+  it("of another version applies nothing", async () => {
+    const world = await restoreWorld({ sql: SHOP });
+    const backup = await world.backup("1");
+    await world.sql(...ACCIDENT);
+    const live = await world.rows();
+    const key = manifestKey({ tenantId: TENANT_ID, backupId: backup });
+    const text = Buffer.concat(await (await world.store.get(key)).toArray()).toString();
+    await world.store.put(key, Buffer.from(text.replace('"version": 1', '"version": 2')));
+    await expect(world.preview("1", backup)).rejects.toMatchObject({ code: "manifest_unsupported" });
+    await expect(world.apply("1", backup)).rejects.toMatchObject({ code: "manifest_unsupported" });
+    expect(await world.rows()).toEqual(live);
+  });
+
+  it("that is valid but not the one that the run wrote applies nothing", async () => {
+    const world = await restoreWorld({ sql: SHOP });
+    const backup = await world.backup("1");
+    await world.sql(...ACCIDENT);
+    const live = await world.rows();
+    const id = { tenantId: TENANT_ID, backupId: backup };
+    const { manifest, manifestSha256 } = await openBackup(world.store, id);
+    const other = encodeManifest({ ...manifest, createdAt: "2020-01-01T00:00:00.000Z" });
+    await world.store.put(manifestKey(id), other);
+    await expect(world.preview("1", backup, { manifestSha256 })).rejects.toMatchObject({ code: "archive_damaged" });
+    await expect(world.apply("1", backup, { manifestSha256 })).rejects.toMatchObject({ code: "archive_damaged" });
     expect(await world.rows()).toEqual(live);
   });
 });
