@@ -70,6 +70,12 @@ export async function openBackup(store: ObjectStore, options: OpenBackupOptions)
   }
 }
 
+interface ReadOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Rows and bytes of the table so far. */
+  readonly onText?: (rows: number, bytes: number) => void;
+}
+
 class StoredBackup implements BackupArchive {
   readonly manifest: Manifest;
   readonly manifestSha256: string;
@@ -81,10 +87,7 @@ class StoredBackup implements BackupArchive {
     this.manifestSha256 = manifestSha256;
   }
 
-  async *readTable(
-    table: TableName,
-    options: { readonly signal?: AbortSignal | undefined } = {},
-  ): AsyncGenerator<Buffer> {
+  async *readTable(table: TableName, options: ReadOptions = {}): AsyncGenerator<Buffer> {
     const { tenantId } = this.manifest;
     const label = tableLabel(table);
     const entry = this.manifest.tables.find((candidate) => tableLabel(candidate.table) === label);
@@ -92,7 +95,7 @@ class StoredBackup implements BackupArchive {
       throw new RecoveryError("unknown_table", `The backup holds no table ${label}`, { tenantId, table: label });
     }
     try {
-      yield* wholeRows(this.#checkedText(entry, options.signal));
+      yield* wholeRows(this.#checkedText(entry, options));
     } catch (error) {
       throw toRecoveryError(isGzipError(error) ? damaged(`A block of ${label} is damaged`, error) : error, {
         tenantId,
@@ -109,16 +112,17 @@ class StoredBackup implements BackupArchive {
     } = {},
   ): Promise<void> {
     for (const entry of this.manifest.tables.toSorted(byFirstPart)) {
-      for await (const _rows of this.readTable(entry.table, options)) {
+      const table = tableLabel(entry.table);
+      const onText = (rows: number, bytes: number): void => options.onProgress?.({ table, rows, bytes, done: false });
+      for await (const _rows of this.readTable(entry.table, { signal: options.signal, onText })) {
         // The end of the stream is what counts.
       }
-      const { rows } = entry.fingerprint;
-      options.onProgress?.({ table: tableLabel(entry.table), rows, bytes: entry.rawBytes, done: true });
+      options.onProgress?.({ table, rows: entry.fingerprint.rows, bytes: entry.rawBytes, done: true });
     }
   }
 
   /** The table's COPY text in chunks cut anywhere; its end proves count, bytes and fingerprint. */
-  async *#checkedText(entry: ManifestTable, signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
+  async *#checkedText(entry: ManifestTable, { signal, onText }: ReadOptions): AsyncGenerator<Buffer> {
     const sum = new FingerprintSum();
     let rawBytes = 0;
     for await (const text of this.#text(entry, signal)) {
@@ -127,6 +131,7 @@ class StoredBackup implements BackupArchive {
       if (rawBytes > entry.rawBytes)
         throw damaged(`${tableLabel(entry.table)} has more than its ${entry.rawBytes} bytes`);
       sum.addText(text);
+      onText?.(sum.rows, rawBytes);
       yield text;
     }
     if (rawBytes !== entry.rawBytes || !equalFingerprints(sum.result(), entry.fingerprint)) {

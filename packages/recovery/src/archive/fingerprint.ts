@@ -30,6 +30,11 @@ export class FingerprintSum {
   /** Such a row that outgrew the input. */
   #longRow: LongRowHash | null = null;
 
+  /** Rows so far, whole ones. */
+  get rows(): number {
+    return this.#rows;
+  }
+
   /** One row's COPY text without its newline. */
   addRow(row: Uint8Array): void {
     this.#count(h64Raw(row));
@@ -97,15 +102,19 @@ export function fingerprintOf(rows: number, sum: bigint): Fingerprint {
   return { rows, sum: BigInt.asUintN(64, sum).toString(16).padStart(16, "0") };
 }
 
-/** Reads COPY text to its end. An abort ends the stream with the signal's reason. */
+/** Reads COPY text to its end. An abort ends the stream with the signal's reason. `onRead` hears of each chunk. */
 export async function fingerprintOfCopyStream(
   stream: AsyncIterable<Uint8Array>,
   signal?: AbortSignal,
+  onRead?: (rows: number, bytes: number) => void,
 ): Promise<Fingerprint> {
   const sum = new FingerprintSum();
+  let bytes = 0;
   for await (const chunk of stream) {
     signal?.throwIfAborted();
     sum.addText(chunk);
+    bytes += chunk.length;
+    onRead?.(sum.rows, bytes);
   }
   return sum.result();
 }

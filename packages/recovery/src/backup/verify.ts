@@ -26,12 +26,13 @@ export async function verifyBackup(
     ]),
   );
   const rawBytes = manifest.tables.reduce((sum, table) => sum + table.rawBytes, 0);
-  let checked = 0;
+  let endedBytes = 0;
   await archive.verify({
     signal: ctx.signal,
     onProgress: (table) => {
       seen.set(table.table, table);
-      checked += table.bytes;
+      const checked = endedBytes + table.bytes;
+      if (table.done) endedBytes = checked;
       ctx.onProgress?.(progress(seen, rawBytes === 0 ? 1 : checked / rawBytes));
     },
   });

@@ -10,14 +10,7 @@ import { lockRows, writeDifference } from "./execute.ts";
 import { checkIntegrity } from "./integrity.ts";
 import { hasBackupColumns, measureStored } from "./measure.ts";
 import type { PlanConflict, RestoreExpectation, RestoreOutcome, RestoreRequest, SchemaDrift } from "./plan.ts";
-import {
-  type OpenedRestore,
-  openArchive,
-  openRestore,
-  type PreparedRestore,
-  prepareRestore,
-  progressOf,
-} from "./prepare.ts";
+import { type OpenedRestore, openArchive, openRestore, type PreparedRestore, prepareRestore } from "./prepare.ts";
 import { missingPrivileges } from "./preview.ts";
 import { advanceSequences } from "./sequences.ts";
 import type { RestoreSession } from "./session.ts";
@@ -58,7 +51,7 @@ export async function applyRestore(
       refuseConflicts(prepared.conflicts);
       refuseMissingPrivileges(prepared.differences);
 
-      ctx.onProgress?.(progressOf("applying", opened.tables, opened.tables.length));
+      session.progress.enter("applying");
       await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
       const fingerprintsBefore = await storedFingerprints(session, prepared, "liveBefore");
       if (session.triggersMode === "suppress") await client.query("SET LOCAL session_replication_role = replica");
@@ -66,7 +59,7 @@ export async function applyRestore(
       const countersBefore = await readWriteCounters(client);
       const counts = await writeDifference(session, prepared.differences, prepared.order);
 
-      ctx.onProgress?.(progressOf("verifying", opened.tables, opened.tables.length));
+      session.progress.enter("verifying");
       await checkIntegrity(session, prepared.differences, prepared.rules, { counts, countersBefore });
       const fingerprintsAfter = await storedFingerprints(session, prepared, "liveAfter");
       const warnings = await advanceSequences(session, prepared.differences);

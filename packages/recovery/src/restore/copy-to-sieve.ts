@@ -8,26 +8,43 @@ const COPY_DATA = 0x64;
 const HEADER = 5;
 const NOTHING = Buffer.alloc(0);
 
-/** Sums up the rows of a query, straight off the socket: at millions of rows a Readable of small buffers costs more than hashing them. */
-export function copyToSieve(client: SourceClient, query: string, sieve: RowSieve): Promise<void> {
+/**
+ * Sums up the rows of a query, straight off the socket: at millions of rows a Readable of small buffers costs more than hashing them.
+ * `onRead` hears, often, of the rows and bytes so far.
+ */
+export function copyToSieve(
+  client: SourceClient,
+  query: string,
+  sieve: RowSieve,
+  onRead: (rows: number, bytes: number) => void,
+): Promise<void> {
   const statement = { sql: `COPY (${query}) TO STDOUT`, began: () => {}, ended: () => {} };
-  return copyOut(client, new SieveTaker(sieve), [statement]);
+  return copyOut(client, new SieveTaker(sieve, onRead), [statement]);
 }
 
 /** Takes COPY text out of CopyData messages (PostgreSQL manual, "Message Formats"), which may begin and end anywhere in a chunk. */
 class SieveTaker implements RowTaker {
   readonly #sieve: RowSieve;
+  readonly #onRead: (rows: number, bytes: number) => void;
+  #bytes = 0;
   /** Bytes of the present message that have not come yet. */
   #left = 0;
   /** Of a message's header, what has come. */
   #begun: Buffer = NOTHING;
   #rest: Buffer = NOTHING;
 
-  constructor(sieve: RowSieve) {
+  constructor(sieve: RowSieve, onRead: (rows: number, bytes: number) => void) {
     this.#sieve = sieve;
+    this.#onRead = onRead;
   }
 
   take(chunk: Buffer): Taken {
+    const taken = this.#take(chunk);
+    this.#onRead(this.#sieve.rows, this.#bytes);
+    return taken;
+  }
+
+  #take(chunk: Buffer): Taken {
     const bytes = this.#begun.length === 0 ? chunk : Buffer.concat([this.#begun, chunk]);
     this.#begun = NOTHING;
     let at = 0;
@@ -36,6 +53,7 @@ class SieveTaker implements RowTaker {
         const end = Math.min(at + this.#left, bytes.length);
         this.#sieve.add(bytes, at, end);
         this.#left -= end - at;
+        this.#bytes += end - at;
         at = end;
       } else if (bytes[at] !== COPY_DATA) {
         this.#rest = bytes.subarray(at);

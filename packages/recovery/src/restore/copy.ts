@@ -24,9 +24,14 @@ export async function copyIn(
   });
 }
 
-/** The fingerprint of a query's rows. */
-export function measureRows(client: SourceClient, query: string, signal: AbortSignal): Promise<Fingerprint> {
-  return fingerprintOfCopyStream(copyOut(client, query), signal);
+/** The fingerprint of a query's rows. `onRead` hears, often, of the rows and bytes so far. */
+export function measureRows(
+  client: SourceClient,
+  query: string,
+  signal: AbortSignal,
+  onRead?: (rows: number, bytes: number) => void,
+): Promise<Fingerprint> {
+  return fingerprintOfCopyStream(copyOut(client, query), signal, onRead);
 }
 
 /** Calls `onRow` with each row's text without its newline; a row is only valid during the call. */

@@ -36,7 +36,10 @@ export async function checkIntegrity(
     await checkDeferrableRules(session, changed, rules);
   }
   await refuseOtherWrites(session, written.countersBefore, written.counts);
-  for (const difference of changed) await checkRows(session, difference);
+  for (const [at, difference] of changed.entries()) {
+    await checkRows(session, difference);
+    session.progress.enter("verifying", (at + 1) / changed.length);
+  }
 }
 
 /** With triggers suppressed the server checks no foreign key. The referenced rows are locked first, as the server would. */

@@ -24,15 +24,17 @@ export interface MeasuredTable {
 export async function measureLive(session: RestoreSession, compared: ComparedTable): Promise<MeasuredTable> {
   const { client, ctx } = session;
   const archived = compared.archived.fingerprint;
+  const onRead = (rows: number, bytes: number): void => session.progress.reading(compared, rows, bytes);
   if (compared.archived.rawBytes < SIEVE_FROM_BYTES || compared.chosen !== null) {
-    const live = await measureRows(client, liveRows(session, compared, columnList(compared)), ctx.signal);
+    const query = liveRows(session, compared, columnList(compared));
+    const live = await measureRows(client, query, ctx.signal, onRead);
     return { live, sieve: null, equal: equalFingerprints(live, archived) };
   }
   // A place names a row only within one file, so a partitioned table's rows are not worth remembering.
   const places = compared.table.kind === "table";
   const sieve = new RowSieve({ key: compared.key, expectedRows: archived.rows, places });
   const list = places ? `t.ctid, ${columnList(compared)}` : columnList(compared);
-  await copyToSieve(client, liveRows(session, compared, list), sieve);
+  await copyToSieve(client, liveRows(session, compared, list), sieve, onRead);
   const live = sieve.fingerprint();
   return { live, sieve, equal: equalFingerprints(live, archived) };
 }

@@ -6,7 +6,7 @@ import type { Catalog } from "../postgres/catalog-types.ts";
 import { planScopes } from "../postgres/discovery.ts";
 import { SESSION_SETTINGS, type SourceClient } from "../postgres/source.ts";
 import { tableLabel } from "../postgres/tenancy.ts";
-import type { Progress, VerbContext } from "../verb-context.ts";
+import type { VerbContext } from "../verb-context.ts";
 import { findConflicts } from "./conflicts.ts";
 import { computeDifference, isChanged, type TableDifference } from "./difference.ts";
 import { planDigest } from "./digest.ts";
@@ -14,6 +14,7 @@ import { blocksInserts, type ComparedTable, compareSchemas } from "./drift.ts";
 import { measureLive } from "./measure.ts";
 import { parentsFirst } from "./order.ts";
 import type { PlanConflict, RestoreRequest, SchemaDrift, TriggersMode } from "./plan.ts";
+import { RestoreProgress } from "./progress.ts";
 import { markRecreated } from "./recreate.ts";
 import type { RestoreSession } from "./session.ts";
 import { readUniqueRules, type UniqueRule } from "./unique-rules.ts";
@@ -75,7 +76,8 @@ export async function openRestore(
   );
   const triggersMode = chooseTriggersMode(catalog, request.triggers);
   const warnings = await sessionWarnings(client, catalog, request.triggers, triggersMode);
-  return { session: { ctx, client, request, archive, catalog, triggersMode }, tables, drift, warnings };
+  const progress = new RestoreProgress(tables, ctx.onProgress);
+  return { session: { ctx, client, request, archive, catalog, triggersMode, progress }, tables, drift, warnings };
 }
 
 /** Text that was written under other settings has to be read, and compared, under them. */
@@ -134,17 +136,17 @@ export async function prepareRestore(opened: OpenedRestore, checkLive: LiveCheck
   const { session, tables } = opened;
   const differences: TableDifference[] = [];
   for (const compared of tables) {
-    session.ctx.onProgress?.(progressOf("comparing", tables, differences.length));
     const measured = await measureLive(session, compared);
     await checkLive(compared, measured.live);
     differences.push(await computeDifference(session, compared, measured));
+    session.progress.compared(compared);
   }
   const changed = differences.filter(isChanged);
   const rules = await readUniqueRules(
     session.client,
     changed.map(({ compared }) => compared.table.oid),
   );
-  session.ctx.onProgress?.(progressOf("checking", tables, tables.length));
+  session.progress.enter("checking");
   const exchanges = await markRecreated(session, changed, rules);
   const collisions = await findConflicts(session, changed, rules);
   return {
@@ -183,24 +185,4 @@ function orderTables(catalog: Catalog, tables: readonly ComparedTable[]): string
     tables.map((compared) => compared.label),
     catalog.foreignKeys.map((key) => ({ child: tableLabel(key.from), parent: tableLabel(key.to) })),
   );
-}
-
-/** Comparing reads everything there is; what comes after is short, but for reading the changed tables once more. */
-export function progressOf(
-  phase: "comparing" | "checking" | "applying" | "verifying",
-  tables: readonly ComparedTable[],
-  done: number,
-): Progress {
-  const part = tables.length === 0 ? 1 : done / tables.length;
-  const share = { comparing: part * 0.8, checking: 0.8, applying: 0.82, verifying: 0.85 };
-  return {
-    phase,
-    share: share[phase],
-    tables: tables.map(({ label, archived }, at) => ({
-      table: label,
-      rows: archived.fingerprint.rows,
-      bytes: archived.rawBytes,
-      done: at < done,
-    })),
-  };
 }

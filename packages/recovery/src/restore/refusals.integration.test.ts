@@ -89,6 +89,28 @@ describe("a stale plan", () => {
     expect(await world.rows()).toEqual(live);
   });
 
+  it("is noticed when a row that is not restored begins to refer to one that the plan deletes", async () => {
+    const world = await restoreWorld({
+      sql: `${SHOP} CREATE TABLE shop.badges (tenant_id int NOT NULL REFERENCES shop.tenants, customer_id int REFERENCES shop.customers);`,
+    });
+    const backup = await world.backup("1");
+    await world.sql("INSERT INTO shop.customers (tenant_id, email) VALUES (1, 'new@x')");
+    const other = await anotherUser(world);
+    await other.query("BEGIN");
+    // Not to be seen when the restore compares; its lock on the customer holds the restore up.
+    await other.query("INSERT INTO shop.badges SELECT 1, id FROM shop.customers WHERE email = 'new@x'");
+    const applying = world.apply("1", backup, { tables: ["shop.customers"] });
+    const refused = expect(applying).rejects.toMatchObject({
+      code: "plan_conflict",
+      context: { table: "shop.badges" },
+    });
+    await untilRowbackWaits(world);
+    await other.query("COMMIT");
+    const live = await world.rows();
+    await refused;
+    expect(await world.rows()).toEqual(live);
+  });
+
   it("of an undo is refused when the tenant worked on", async () => {
     const world = await restoreWorld({ sql: SHOP });
     const backup = await world.backup("1");

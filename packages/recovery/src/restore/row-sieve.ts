@@ -134,11 +134,16 @@ export class RowSieve {
     this.#drain(pick);
   }
 
+  /** Rows summed up so far, whole ones. */
+  get rows(): number {
+    return (this.#exports.rows.value >>> 0) + this.#longRows;
+  }
+
   /** Of all rows together. @throws RangeError if the text ended inside a row */
   fingerprint(): Fingerprint {
     this.#end();
     const sum = BigInt.asUintN(64, this.#exports.sum.value + this.#longSum);
-    return { rows: (this.#exports.rows.value >>> 0) + this.#longRows, sum: sum.toString(16).padStart(16, "0") };
+    return { rows: this.rows, sum: sum.toString(16).padStart(16, "0") };
   }
 
   /** Marks, on both sides, the buckets in which they hold different rows; returns their number. */

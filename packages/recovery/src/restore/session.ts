@@ -5,6 +5,7 @@ import type { SourceClient } from "../postgres/source.ts";
 import type { VerbContext } from "../verb-context.ts";
 import type { ComparedTable } from "./drift.ts";
 import type { RestoreRequest, TriggersMode } from "./plan.ts";
+import type { RestoreProgress } from "./progress.ts";
 
 /** One restore on one connection, inside its one transaction. */
 export interface RestoreSession {
@@ -14,6 +15,7 @@ export interface RestoreSession {
   readonly archive: BackupArchive;
   readonly catalog: Catalog;
   readonly triggersMode: TriggersMode;
+  readonly progress: RestoreProgress;
 }
 
 /** `SELECT <list> FROM <live table> AS t WHERE <the tenant's rows>`; `list` is SQL over `t`. */
