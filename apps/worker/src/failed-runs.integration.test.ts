@@ -1,6 +1,5 @@
-import { execFileSync } from "node:child_process";
 import { getBackup } from "@rowback/db";
-import { type TestDatabase, testDatabase, testFolder, testRole } from "@rowback/local-services/testing";
+import { smallDisk, smallDiskFault, type TestDatabase, testDatabase, testRole } from "@rowback/local-services/testing";
 import { openStore, type StoreConfig } from "@rowback/storage";
 import { expect, onTestFinished, test } from "vitest";
 import { type WorkerFixture, workerFixture } from "./testing/worker-fixture.ts";
@@ -120,31 +119,12 @@ test("a store that is down is tried again, then the backup fails and nothing of 
   await expectFailedBackup(at, id, { attempt: 2, error: { code: "store_unreachable", retryable: true } });
 });
 
-/** Why no small disk can be had here, or null. */
-const mountFault = ((): string | null => {
-  const probe = testFolder();
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", probe], { stdio: "pipe" });
-    execFileSync("umount", [probe], { stdio: "pipe" });
-    return null;
-  } catch (error) {
-    const why = error instanceof Error ? error.message.trim() : String(error);
-    process.stderr.write(
-      `\n*** THE TEST OF A BACKUP ONTO A FULL DISK IS SKIPPED: no tmpfs can be mounted here: ${why}\n`,
-    );
-    return why;
-  }
-})();
-
-test.skipIf(mountFault !== null)(
+test.skipIf(smallDiskFault() !== null)(
   "a disk that is full is tried again, then the backup fails and leaves nothing",
   async () => {
     const { role } = await prepare();
     const at = await workerFixture("disk-full", { sourceUrl: role.url });
-    const root = testFolder();
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", root]);
-    onTestFinished(() => void execFileSync("umount", ["-l", root]));
-    const store = { driver: "filesystem", root } as const;
+    const store = { driver: "filesystem", root: smallDisk(1).root } as const;
     await at.start({}, { store });
     const { id } = await at.ask({ kind: "backup", maxAttempts: 2 });
     await expectFailedBackup(at, id, { attempt: 2, error: { code: "store_full", retryable: true } });

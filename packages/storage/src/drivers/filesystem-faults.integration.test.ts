@@ -1,8 +1,7 @@
-import { execFileSync } from "node:child_process";
 import { mkdir, readdir, readFile, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { testFolder } from "@rowback/local-services/testing";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { smallDisk, smallDiskFault, testFolder } from "@rowback/local-services/testing";
+import { describe, expect, it } from "vitest";
 import { keysOf, MIB, patternBody, readText, text } from "../conformance/harness.ts";
 import { openFilesystemStore } from "./filesystem.ts";
 import { listFolder } from "./filesystem-listing.ts";
@@ -97,31 +96,9 @@ describe("a large folder", () => {
   });
 });
 
-const mountFault = ((): string | null => {
-  const probe = testFolder();
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", probe], { stdio: "pipe" });
-    execFileSync("umount", [probe], { stdio: "pipe" });
-    return null;
-  } catch (error) {
-    const why = error instanceof Error ? error.message.trim() : String(error);
-    process.stderr.write(
-      `\n*** TESTS OF A FULL AND A READ-ONLY DISK ARE SKIPPED: no tmpfs can be mounted here: ${why}\n`,
-    );
-    return why;
-  }
-})();
-
-function smallDisk(): { root: string; remount(options: string): void } {
-  const root = testFolder();
-  execFileSync("mount", ["-t", "tmpfs", "-o", "size=8m", "tmpfs", root]);
-  onTestFinished(() => void execFileSync("umount", ["-l", root]));
-  return { root, remount: (options) => void execFileSync("mount", ["-o", `remount,${options}`, root]) };
-}
-
-describe.skipIf(mountFault !== null)("a disk of 8 MiB", () => {
+describe.skipIf(smallDiskFault() !== null)("a disk of 8 MiB", () => {
   it("gives store_full, leaves nothing of the object, and takes the next that fits", async () => {
-    const { root } = smallDisk();
+    const { root } = smallDisk(8);
     const store = openFilesystemStore({ root });
     await store.put("old", patternBody(MIB));
 
@@ -136,7 +113,7 @@ describe.skipIf(mountFault !== null)("a disk of 8 MiB", () => {
   });
 
   it("gives store_denied once it is read-only, to the probe too", async () => {
-    const { root, remount } = smallDisk();
+    const { root, remount } = smallDisk(8);
     const store = openFilesystemStore({ root });
     await store.put("old", text("1"));
     await store.probe();
