@@ -32,5 +32,6 @@ export const TASKS = {
   bench,
   check: (args) => ["turbo", "run", ...CHECKS, "--continue=always", "--ui=stream", "--log-order=grouped", ...args],
   operator: (args) => ["node", "packages/db/src/operator-main.ts", ...args],
+  "audit:verify": (args) => ["node", "packages/db/src/audit-verify-main.ts", ...args],
   migrate: (args) => ["node", "packages/db/src/migrate-main.ts", ...args],
 };

@@ -10,7 +10,13 @@ export { InvalidCursorError, type Page, type PageRequest } from "./page.ts";
 export type { Json } from "./rows.ts";
 export { hasEnded, RUN_EVENTS, RUN_STATES, RUN_TRANSITIONS, type RunEvent, type RunState } from "./run-states.ts";
 export { openSecret, SealedSecretError, sealSecret } from "./sealed-secret.ts";
-export { type AuditEntry, insertAuditEntry, listAuditEntries, type NewAuditEntry } from "./tables/audit-log.ts";
+export {
+  type AuditEntry,
+  type AuditFilter,
+  insertAuditEntry,
+  listAuditEntries,
+  type NewAuditEntry,
+} from "./tables/audit-log.ts";
 export {
   beginPurge,
   listPurgeable,

@@ -21,23 +21,26 @@ export class InvalidCursorError extends Error {
 }
 
 /** Microseconds stay: a JS Date would cut them, and rows of the same millisecond would be skipped or given twice. */
-const Position = z.object({ at: z.iso.datetime({ precision: 6 }), id: z.uuid() });
-type Position = z.infer<typeof Position>;
+const Moment = z.iso.datetime({ precision: 6 });
+type Position = { readonly at: string; readonly id: string };
 
 /** SQL for the `cursorAt` that `PositionedRow` reads. */
 export function cursorAt(column: string): string {
   return `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "cursorAt"`;
 }
 
-export const PositionedRow = z.object({ id: z.uuid(), cursorAt: z.string() });
+export const PositionedRow = z.object({ id: z.string(), cursorAt: z.string() });
 
 /**
  * Reads a page request: how many rows to ask for (one more than the page, to know whether there is another) and after
- * which position. Throws InvalidCursorError.
+ * which position. `id` is what the list's rows are told apart by. Throws InvalidCursorError.
  */
-export function readPage(request: PageRequest): { limit: number; after: Position | null } {
+export function readPage(
+  request: PageRequest,
+  id: z.ZodType<string> = z.uuid(),
+): { limit: number; after: Position | null } {
   const limit = Math.min(Math.max(Math.trunc(request.limit ?? DEFAULT_LIMIT), 1), MAX_LIMIT);
-  return { limit, after: request.cursor === undefined ? null : decode(request.cursor) };
+  return { limit, after: request.cursor === undefined ? null : decode(request.cursor, id) };
 }
 
 /** The page of `rows` that were asked for with `LIMIT limit + 1`. */
@@ -54,9 +57,9 @@ function encode(position: Position): string {
   return Buffer.from(JSON.stringify(position)).toString("base64url");
 }
 
-function decode(cursor: string): Position {
+function decode(cursor: string, id: z.ZodType<string>): Position {
   try {
-    return Position.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
+    return z.object({ at: Moment, id }).parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
   } catch (cause) {
     throw new InvalidCursorError("the cursor is not one that a page of this list gave out", { cause });
   }

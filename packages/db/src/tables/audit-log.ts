@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Queryable } from "../control-database.ts";
-import { allRows, Int8, Json, jsonb } from "../rows.ts";
+import { cursorAt, type Page, type PageRequest, pageOf, readPage } from "../page.ts";
+import { Int8, Json, jsonb } from "../rows.ts";
 
 export interface NewAuditEntry {
   /** Who. */
@@ -36,7 +37,8 @@ export async function insertAuditEntry(q: Queryable, entry: NewAuditEntry): Prom
 }
 
 export const AuditEntry = z.object({
-  id: Int8,
+  /** 1, 2, 3 … within its chain: a tenant's entries, or those of no tenant. */
+  seq: Int8,
   at: z.date(),
   userId: z.string(),
   action: z.string(),
@@ -46,19 +48,51 @@ export const AuditEntry = z.object({
   ip: z.string().nullable(),
   before: Json.nullable(),
   after: Json.nullable(),
+  /** SHA-256 over the entry and the hash before it, hexadecimal. */
+  hash: z.string(),
 });
 export type AuditEntry = z.infer<typeof AuditEntry>;
 
-/** A tenant's entries (null: those of no tenant), newest first, older than the entry `before`. */
+export interface AuditFilter {
+  readonly userId?: string | undefined;
+  readonly action?: string | undefined;
+  readonly runId?: string | undefined;
+  /** At or after. */
+  readonly from?: Date | undefined;
+  /** Before. */
+  readonly to?: Date | undefined;
+}
+
+const Seq = z.string().regex(/^[1-9]\d{0,17}$/);
+
+/** A tenant's entries (null: those of no tenant), newest first. Throws InvalidCursorError. */
 export async function listAuditEntries(
   q: Queryable,
-  asked: { readonly tenantId: string | null; readonly before?: number; readonly limit: number },
-): Promise<AuditEntry[]> {
+  tenantId: string | null,
+  filter: AuditFilter = {},
+  page: PageRequest = {},
+): Promise<Page<AuditEntry>> {
+  const { limit, after } = readPage(page, Seq);
   const result = await q.query({
-    text: `SELECT id, at, user_id AS "userId", action, tenant_id AS "tenantId", source_id AS "sourceId", run_id AS "runId",
-  host(ip) AS ip, before, after FROM audit_log
-WHERE ${asked.tenantId === null ? "tenant_id IS NULL AND $1::uuid IS NULL" : "tenant_id = $1"} AND id < $2 ORDER BY id DESC LIMIT $3`,
-    values: [asked.tenantId, asked.before ?? Number.MAX_SAFE_INTEGER, asked.limit],
+    text: `SELECT seq::text AS id, seq, at, user_id AS "userId", action, tenant_id AS "tenantId", source_id AS "sourceId",
+  run_id AS "runId", host(ip) AS ip, before, after, encode(hash, 'hex') AS hash, ${cursorAt("at")}
+FROM audit_log
+WHERE ${tenantId === null ? "tenant_id IS NULL AND $1::uuid IS NULL" : "tenant_id = $1"}
+  AND ($2::text IS NULL OR user_id = $2) AND ($3::text IS NULL OR action = $3) AND ($4::uuid IS NULL OR run_id = $4)
+  AND at >= coalesce($5, '-infinity'::timestamptz) AND at < coalesce($6, 'infinity'::timestamptz)
+  AND (at, seq) < (coalesce($7, 'infinity'::timestamptz), coalesce($8, 0::bigint))
+ORDER BY at DESC, seq DESC LIMIT $9`,
+    values: [
+      tenantId,
+      filter.userId ?? null,
+      filter.action ?? null,
+      filter.runId ?? null,
+      filter.from ?? null,
+      filter.to ?? null,
+      after?.at ?? null,
+      after?.id ?? null,
+      limit + 1,
+    ],
   });
-  return allRows(result, AuditEntry);
+  return pageOf(result, limit, AuditEntry);
 }
