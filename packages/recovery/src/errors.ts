@@ -97,7 +97,7 @@ export const ERROR_CATALOG = {
   key_wrong: {
     retryable: false,
     status: 422,
-    summary: "The master key at hand does not open the data key, or the data key does not open the backup.",
+    summary: "The master key at hand is not the one that wrapped the data key.",
   },
   change_log_damaged: {
     retryable: false,

@@ -8,6 +8,7 @@ import { toRecoveryError } from "../postgres/source-error.ts";
 import { type TableName, tableLabel } from "../postgres/tenancy.ts";
 import type { TableProgress } from "../verb-context.ts";
 import { equalFingerprints, FingerprintSum } from "./fingerprint.ts";
+import { type KeyRing, requireKeys } from "./key-ring.ts";
 import type { Manifest, ManifestTable } from "./manifest.ts";
 import { decodeManifest } from "./manifest-text.ts";
 import { type BackupId, manifestKey } from "./object-keys.ts";
@@ -44,6 +45,8 @@ export interface BackupArchive {
 
 export interface OpenBackupOptions extends BackupId {
   readonly expectManifestSha256?: string | null | undefined;
+  /** Opens encrypted backups; without it they fail with `key_missing`. */
+  readonly keys?: KeyRing | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -51,7 +54,8 @@ export interface OpenBackupOptions extends BackupId {
  * Reads and checks a backup's manifest. `expectManifestSha256` (lower-case hex, from the control database) proves also that
  * it is the manifest that was written, not another valid one.
  *
- * @throws RecoveryError `archive_damaged` (no manifest, or not the one expected), `manifest_unsupported`, `manifest_invalid`, `store_*`
+ * @throws RecoveryError `archive_damaged` (no manifest, or not the one expected), `manifest_unsupported`, `manifest_invalid`, `key_missing`,
+ *   `key_wrong`, `store_*`
  */
 export async function openBackup(store: ObjectStore, options: OpenBackupOptions): Promise<BackupArchive> {
   const { tenantId, backupId, signal } = options;
@@ -60,11 +64,14 @@ export async function openBackup(store: ObjectStore, options: OpenBackupOptions)
     const manifestSha256 = createHash("sha256").update(bytes).digest("hex");
     const expected = options.expectManifestSha256 ?? manifestSha256;
     if (manifestSha256 !== expected) throw damaged("The manifest is not the one that the run wrote");
-    const manifest = decodeManifest(bytes);
-    if (manifest.backupId !== backupId || manifest.tenantId !== tenantId) {
-      throw damaged("The manifest is another backup's");
-    }
-    return new StoredBackup(new PartReader(store, { tenantId, backupId }), manifest, manifestSha256);
+    const { manifest, key } = await decodeManifest(bytes, async (sealed) => {
+      requireOwn(sealed, options);
+      return await requireKeys(options.keys).get({ tenantId }, sealed.encryption.keyId);
+    });
+    requireOwn(manifest, options);
+    const id = { tenantId, backupId };
+    const seal = key === null || manifest.encryption === null ? null : { key, encryption: manifest.encryption, id };
+    return new StoredBackup(new PartReader(store, id, seal), manifest, manifestSha256);
   } catch (error) {
     throw toRecoveryError(error, { tenantId, signal });
   }
@@ -74,6 +81,10 @@ interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
   /** Rows and bytes of the table so far. */
   readonly onText?: (rows: number, bytes: number) => void;
+}
+
+function requireOwn(found: BackupId, { tenantId, backupId }: BackupId): void {
+  if (found.backupId !== backupId || found.tenantId !== tenantId) throw damaged("The manifest is another backup's");
 }
 
 class StoredBackup implements BackupArchive {

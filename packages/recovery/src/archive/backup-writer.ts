@@ -1,11 +1,15 @@
 import { createHash } from "node:crypto";
 import type { ObjectStore, StoredObject } from "@rowback/storage";
 import { RecoveryError } from "../errors.ts";
+import { type BackupSeal, newBackupSeal } from "./backup-seal.ts";
 import { type LaneBackup, LaneWriter } from "./lane-writer.ts";
-import type { Manifest, ManifestPart } from "./manifest.ts";
-import { encodeManifest } from "./manifest-text.ts";
+import type { Encryption, Manifest, ManifestPart } from "./manifest.ts";
+import { encodeManifest, encodeSealedManifest } from "./manifest-text.ts";
 import { type BackupId, manifestKey, partKey } from "./object-keys.ts";
+import type { PartSink } from "./part-sink.ts";
 import { PartWriter } from "./part-writer.ts";
+import type { SealKey } from "./sealed-block.ts";
+import { END_FRAME_BYTES, SealedPartWriter } from "./sealed-part.ts";
 
 /** Cleaning up after a failure must not hold a worker for long; the sweeper finds what is left. */
 const CLEAN_UP_MS = 10_000;
@@ -14,6 +18,8 @@ export interface BackupWriterOptions {
   readonly signal: AbortSignal;
   /** What the tenant may still store; null for no limit. */
   readonly mostBytes: number | null;
+  /** The tenant's data key; null for a backup in clear. */
+  readonly key: SealKey | null;
 }
 
 /** Writes the objects of one backup. Parts become visible one by one, the backup only by `writeManifest`. */
@@ -22,6 +28,7 @@ export class BackupWriter implements LaneBackup {
   readonly #id: BackupId;
   readonly #signal: AbortSignal;
   readonly #mostBytes: number;
+  readonly #seal: BackupSeal | null;
   readonly #lanes: LaneWriter[] = [];
   readonly #parts: ManifestPart[] = [];
   #opened = 0;
@@ -32,6 +39,7 @@ export class BackupWriter implements LaneBackup {
     this.#id = { tenantId: id.tenantId, backupId: id.backupId };
     this.#signal = options.signal;
     this.#mostBytes = options.mostBytes ?? Number.POSITIVE_INFINITY;
+    this.#seal = options.key === null ? null : newBackupSeal(options.key, this.#id);
   }
 
   /** A writer for one connection's tables. Lanes work side by side; each writes parts of its own. */
@@ -42,10 +50,18 @@ export class BackupWriter implements LaneBackup {
   }
 
   /** The next part; its number is taken in the order in which parts get their first block. */
-  openPart(): { readonly number: number; readonly writer: PartWriter } {
+  openPart(): { readonly number: number; readonly writer: PartSink } {
     const number = this.#opened;
     this.#opened += 1;
-    return { number, writer: new PartWriter(this.#store, partKey(this.#id, number), this.#signal) };
+    const writer = new PartWriter(this.#store, partKey(this.#id, number), this.#signal);
+    if (this.#seal === null) return { number, writer };
+    this.claimBytes(END_FRAME_BYTES);
+    return { number, writer: new SealedPartWriter(writer, this.#seal, number) };
+  }
+
+  /** What the manifest says of how the parts are sealed. */
+  get encryption(): Encryption | null {
+    return this.#seal?.encryption ?? null;
   }
 
   /** Every lane tells what it is about to store. @throws RecoveryError `store_full` over the limit */
@@ -74,7 +90,7 @@ export class BackupWriter implements LaneBackup {
 
   /** Makes the backup exist. Resolves when it is durable. */
   async writeManifest(manifest: Manifest): Promise<{ readonly sha256: string; readonly bytes: number }> {
-    const text = encodeManifest(manifest);
+    const text = this.#seal === null ? encodeManifest(manifest) : encodeSealedManifest(manifest, this.#seal);
     this.claimBytes(text.length);
     const stored = await this.#store.put(manifestKey(this.#id), text, { signal: this.#signal });
     return { sha256: createHash("sha256").update(text).digest("hex"), bytes: stored.bytes };

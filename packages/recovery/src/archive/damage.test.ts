@@ -1,24 +1,32 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { openBackup } from "./backup-reader.ts";
+import type { KeyRing } from "./key-ring.ts";
 import type { Manifest } from "./manifest.ts";
 import { encodeManifest } from "./manifest-text.ts";
 import { manifestKey, partKey } from "./object-keys.ts";
+import type { SealKey } from "./sealed-block.ts";
 import { MemoryStore } from "./testing/memory-store.ts";
+import { MemoryKeyRing } from "./testing/test-keys.ts";
 import { BACKUP, tableNamed, writeTestBackup } from "./testing/written-backup.ts";
 
 const DAMAGE_CODES = ["archive_damaged", "manifest_unsupported"];
 
-async function intact(): Promise<{ store: MemoryStore; manifest: Manifest }> {
+async function intact(key: SealKey | null = null): Promise<{ store: MemoryStore; manifest: Manifest }> {
   const store = new MemoryStore();
   const rows = Array.from({ length: 6_000 }, (_, n) => Buffer.from(`${n}\trow number ${n * 7919} of the table\t\\N`));
-  const manifest = await writeTestBackup(store, { a: rows, b: rows.slice(0, 100), c: rows.slice(500, 4_000) });
+  const manifest = await writeTestBackup(
+    store,
+    { a: rows, b: rows.slice(0, 100), c: rows.slice(500, 4_000) },
+    [65_536],
+    { key },
+  );
   return { store, manifest };
 }
 
-async function verdict(store: MemoryStore): Promise<string> {
+async function verdict(store: MemoryStore, keys?: KeyRing): Promise<string> {
   try {
-    await (await openBackup(store, BACKUP)).verify();
+    await (await openBackup(store, { ...BACKUP, keys })).verify();
     return "sound";
   } catch (error) {
     return Object(error).code ?? String(error);
@@ -26,43 +34,57 @@ async function verdict(store: MemoryStore): Promise<string> {
 }
 
 /** Damages one object, asks for the verdict, and repairs it. */
-async function verdictAfter(store: MemoryStore, key: string, damage: (bytes: Buffer) => Buffer): Promise<string> {
+async function verdictAfter(
+  store: MemoryStore,
+  key: string,
+  damage: (bytes: Buffer) => Buffer,
+  keys?: KeyRing,
+): Promise<string> {
   const object = store.objects.get(key);
   if (object === undefined) throw new Error(`no ${key}`);
   const { bytes } = object;
   object.bytes = damage(Buffer.from(bytes));
   try {
-    return await verdict(store);
+    return await verdict(store, keys);
   } finally {
     object.bytes = bytes;
   }
 }
 
-test("one flipped bit anywhere, a cut anywhere, and bytes added are detected", async () => {
-  const { store } = await intact();
-  expect(await verdict(store)).toBe("sound");
-  const keys = [partKey(BACKUP, 0), manifestKey(BACKUP)];
-  await fc.assert(
-    fc.asyncProperty(
-      fc.constantFrom(...keys),
-      fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
-      fc.integer({ min: 0, max: 7 }),
-      async (key, where, bit) => {
-        const at = (bytes: Buffer) => Math.floor(where * bytes.length);
-        const flipped = await verdictAfter(store, key, (bytes) => {
-          bytes[at(bytes)] = (bytes[at(bytes)] ?? 0) ^ (1 << bit);
-          return bytes;
-        });
-        expect(DAMAGE_CODES).toContain(flipped);
-        expect(await verdictAfter(store, key, (bytes) => bytes.subarray(0, at(bytes)))).toBe("archive_damaged");
-        expect(await verdictAfter(store, key, (bytes) => Buffer.concat([bytes, bytes.subarray(at(bytes))]))).toBe(
-          "archive_damaged",
-        );
-      },
-    ),
-    { numRuns: 50 },
-  );
-});
+test.each(["in clear", "encrypted"])(
+  "one flipped bit anywhere, a cut anywhere, and bytes added are detected: %s",
+  async (how) => {
+    const keys = new MemoryKeyRing();
+    const { store } = await intact(how === "encrypted" ? await keys.current(BACKUP) : null);
+    expect(await verdict(store, keys)).toBe("sound");
+    const objects = [partKey(BACKUP, 0), manifestKey(BACKUP)];
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...objects),
+        fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+        fc.integer({ min: 0, max: 7 }),
+        async (key, where, bit) => {
+          const at = (bytes: Buffer) => Math.floor(where * bytes.length);
+          const flipped = await verdictAfter(
+            store,
+            key,
+            (bytes) => {
+              bytes[at(bytes)] = (bytes[at(bytes)] ?? 0) ^ (1 << bit);
+              return bytes;
+            },
+            keys,
+          );
+          expect(DAMAGE_CODES).toContain(flipped);
+          expect(await verdictAfter(store, key, (bytes) => bytes.subarray(0, at(bytes)), keys)).toBe("archive_damaged");
+          expect(
+            await verdictAfter(store, key, (bytes) => Buffer.concat([bytes, bytes.subarray(at(bytes))]), keys),
+          ).toBe("archive_damaged");
+        },
+      ),
+      { numRuns: 50 },
+    );
+  },
+);
 
 test("a flipped bit that no decompressor looks at is detected by the part's SHA-256", async () => {
   const { store } = await intact();

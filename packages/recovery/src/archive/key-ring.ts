@@ -1,3 +1,4 @@
+import { RecoveryError } from "../errors.ts";
 import type { SealKey } from "./sealed-block.ts";
 
 /** Whose data a key seals: a tenant's, or what of a source can't be told to be any one tenant's. UUIDs. */
@@ -18,4 +19,12 @@ export interface KeyRing {
    * @throws RecoveryError `key_missing` (destroyed, or never this owner's), `key_wrong`
    */
   get(owner: KeyOwner, keyId: string): Promise<SealKey>;
+}
+
+/** The key ring, where something needs it. @throws RecoveryError `key_missing` */
+export function requireKeys(keys: KeyRing | undefined): KeyRing {
+  if (keys !== undefined) return keys;
+  throw new RecoveryError("key_missing", "This needs the master key, and none is set here", {
+    hint: "Set ROWBACK_MASTER_KEY, ROWBACK_MASTER_KEY_FILE or ROWBACK_MASTER_KEY_COMMAND for every worker.",
+  });
 }

@@ -4,7 +4,7 @@ import { RecoveryError } from "../errors.ts";
 import { compressBlock, compressLongRow } from "./block.ts";
 import { fingerprintOf, hashLongRow, type LongRowHash } from "./fingerprint.ts";
 import type { Fingerprint, PartRange } from "./manifest.ts";
-import type { PartWriter } from "./part-writer.ts";
+import type { PartSink } from "./part-sink.ts";
 import { giveEngine, INPUT_BYTES, type RowEngine, takeEngine } from "./row-engine.ts";
 
 /** The type byte of a CopyData message and its length. */
@@ -31,7 +31,7 @@ type Step = "busy" | "other_message" | "more_input" | "again";
 /** The backup that a lane writes into. */
 export interface LaneBackup {
   /** The next part, and its number. */
-  openPart(): { readonly number: number; readonly writer: PartWriter };
+  openPart(): { readonly number: number; readonly writer: PartSink };
   /** A part that is durable. */
   addPart(part: number, stored: StoredObject): void;
   /** Tells what is about to be stored. @throws RecoveryError `store_full` over the limit */
@@ -69,7 +69,7 @@ export class LaneWriter {
   #full = false;
   #table: OpenTable | null = null;
   #long: LongRow | null = null;
-  #part: { readonly number: number; readonly writer: PartWriter; readonly first: OpenTable } | null = null;
+  #part: { readonly number: number; readonly writer: PartSink; readonly first: OpenTable } | null = null;
   /** The bytes of `engine.input` that have not been taken. */
   #at = 0;
   #end = 0;
@@ -269,14 +269,15 @@ export class LaneWriter {
     this.#part ??= { ...this.#backup.openPart(), first: table };
     const { number, writer } = this.#part;
     const range = table.ranges.at(-1);
+    const bytes = writer.storedLength(piece.length);
     if (range?.part === number) {
-      range.bytes += piece.length;
+      range.bytes += bytes;
       range.rows += rows;
       range.rawBytes += rawBytes;
     } else {
-      table.ranges.push({ part: number, offset: writer.bytes, bytes: piece.length, rows, rawBytes });
+      table.ranges.push({ part: number, offset: writer.bytes, bytes, rows, rawBytes });
     }
-    this.#backup.claimBytes(piece.length);
+    this.#backup.claimBytes(bytes);
     await writer.write(piece);
   }
 

@@ -1,5 +1,6 @@
 import { tableLabel } from "../postgres/tenancy.ts";
 import type { Manifest, ManifestTable, PartRange } from "./manifest.ts";
+import { END_FRAME_BYTES } from "./sealed-part.ts";
 
 /** The first way in which a manifest's figures do not add up, as a phrase for people; null when all do. */
 export function manifestContradiction(manifest: Manifest): string | null {
@@ -14,7 +15,8 @@ export function manifestContradiction(manifest: Manifest): string | null {
   for (const [number, part] of manifest.parts.entries()) {
     if (part.part !== number) return `part ${number} is not listed`;
     const end = coveredUpTo(manifest.tables, number);
-    if (end !== part.bytes) return `the ranges of part ${number} do not cover it`;
+    const tail = manifest.encryption === null ? 0 : END_FRAME_BYTES;
+    if (end === null || end + tail !== part.bytes) return `the ranges of part ${number} do not cover it`;
   }
   const stray = manifest.tables.flatMap((table) => table.ranges).find((range) => range.part >= manifest.parts.length);
   return stray === undefined ? null : `a range lies in part ${stray.part}, which does not exist`;

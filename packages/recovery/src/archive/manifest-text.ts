@@ -1,8 +1,11 @@
 import { createHash } from "node:crypto";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { z } from "zod";
 import { RecoveryError } from "../errors.ts";
-import { FORMAT_VERSION, Manifest } from "./manifest.ts";
+import { type BackupSeal, manifestAad } from "./backup-seal.ts";
+import { FORMAT_VERSION, Manifest, SealedManifest } from "./manifest.ts";
 import { manifestContradiction } from "./manifest-check.ts";
+import { openBlock, type SealKey, sealBlock } from "./sealed-block.ts";
 
 const BLANK = "0".repeat(64);
 /** `digest` is the last member, so it stands at the very end of the text. */
@@ -14,19 +17,66 @@ const END_BYTES = 128;
 
 /** A manifest's bytes, digest included (docs/FORMAT.md, "Manifest"). */
 export function encodeManifest(manifest: Manifest): Buffer {
-  const text = Buffer.from(`${JSON.stringify({ ...manifest, digest: BLANK }, null, 2)}\n`);
-  text.write(sha256(text), text.length - TAIL - BLANK.length, "ascii");
-  return text;
+  return withDigest(manifest);
+}
+
+/** The manifest of an encrypted backup: the same bytes, sealed, and around them only what leads to the key. */
+export function encodeSealedManifest(manifest: Manifest, { key, encryption, id }: BackupSeal): Buffer {
+  const sealed = sealBlock(key, manifestAad(id, encryption), gzipSync(encodeManifest(manifest)));
+  const { format, version, backupId, tenantId } = manifest;
+  return withDigest({
+    format,
+    version,
+    backupId,
+    tenantId,
+    encryption,
+    sealed: sealed.toString("base64"),
+  } satisfies SealedManifest);
+}
+
+/** A manifest, and the key it was sealed with; null for one in clear. */
+export interface DecodedManifest {
+  readonly manifest: Manifest;
+  readonly key: SealKey | null;
 }
 
 /**
  * A stored manifest, checked: version, digest, shape, and figures that add up.
- * @throws RecoveryError `archive_damaged`, `manifest_unsupported`, `manifest_invalid`
+ * @param findKey the data key of an encrypted backup
+ * @throws RecoveryError `archive_damaged`, `manifest_unsupported`, `manifest_invalid`, and what `findKey` throws
  */
-export function decodeManifest(bytes: Buffer): Manifest {
+export async function decodeManifest(
+  bytes: Buffer,
+  findKey: (sealed: SealedManifest) => Promise<SealKey>,
+): Promise<DecodedManifest> {
+  const outer = checked(bytes);
+  const envelope = SealedManifest.safeParse(outer);
+  if (!envelope.success) {
+    const manifest = consistent(outer);
+    if (manifest.encryption !== null) throw damaged("it says that it is encrypted, and is not");
+    return { manifest, key: null };
+  }
+  const { backupId, tenantId, encryption, sealed } = envelope.data;
+  const key = await findKey(envelope.data);
+  const text = gunzipSync(
+    openBlock(key, manifestAad({ backupId, tenantId }, encryption), Buffer.from(sealed, "base64")),
+  );
+  const manifest = consistent(checked(text));
+  const inner = manifest.encryption;
+  if (inner?.keyId !== encryption.keyId || inner.writer !== encryption.writer)
+    throw damaged("it was sealed for another");
+  return { manifest, key };
+}
+
+/** The JSON of a text whose version and digest are right. */
+function checked(bytes: Buffer): unknown {
   const json = parse(bytes);
   checkVersion(json);
   checkDigest(bytes);
+  return json;
+}
+
+function consistent(json: unknown): Manifest {
   const manifest = Manifest.safeParse(json);
   if (!manifest.success) {
     throw new RecoveryError("manifest_invalid", "The manifest does not have the documented shape", {
@@ -37,6 +87,12 @@ export function decodeManifest(bytes: Buffer): Manifest {
   if (contradiction !== null)
     throw new RecoveryError("manifest_invalid", `The manifest contradicts itself: ${contradiction}`);
   return manifest.data;
+}
+
+function withDigest(fields: Manifest | SealedManifest): Buffer {
+  const text = Buffer.from(`${JSON.stringify({ ...fields, digest: BLANK }, null, 2)}\n`);
+  text.write(sha256(text), text.length - TAIL - BLANK.length, "ascii");
+  return text;
 }
 
 /** Before the digest: another version may take it otherwise. */

@@ -54,6 +54,27 @@ export const SequenceState = z.object({
 });
 export type SequenceState = z.infer<typeof SequenceState>;
 
+/** How an encrypted backup is sealed (docs/FORMAT.md, "Encryption"). */
+export const Encryption = z.object({
+  cipher: z.literal("aes-256-gcm"),
+  /** The data key's. */
+  keyId: z.uuid(),
+  /** 16 random bytes of the attempt that wrote it, in hexadecimal. */
+  writer: z.string().regex(/^[0-9a-f]{32}$/),
+});
+export type Encryption = z.infer<typeof Encryption>;
+
+/** What an encrypted backup shows of itself: all of its manifest is in `sealed`. */
+export const SealedManifest = z.object({
+  format: z.literal("rowback"),
+  version: z.literal(FORMAT_VERSION),
+  backupId: z.uuid(),
+  tenantId: z.uuid(),
+  encryption: Encryption,
+  sealed: z.base64(),
+});
+export type SealedManifest = z.infer<typeof SealedManifest>;
+
 /** The JSON whose existence makes a backup exist: written last, deleted first. */
 export const Manifest = z.object({
   format: z.literal("rowback"),
@@ -79,7 +100,7 @@ export const Manifest = z.object({
   /** The session settings that fix COPY's text. */
   session: z.record(z.string(), z.string()),
   compression: z.enum(["gzip", "zstd"]),
-  encryption: z.null(),
+  encryption: Encryption.nullable(),
   tables: z.array(ManifestTable),
   parts: z.array(ManifestPart),
   sequences: z.array(SequenceState),

@@ -1,25 +1,40 @@
 import { createHash } from "node:crypto";
 import { type ObjectStore, StorageError } from "@rowback/storage";
 import { RecoveryError } from "../errors.ts";
+import type { BackupSeal } from "./backup-seal.ts";
 import type { ManifestPart, PartRange } from "./manifest.ts";
 import { type BackupId, partKey } from "./object-keys.ts";
+import { openFrames } from "./sealed-part.ts";
 
 /** Parts up to this size are kept once they were verified: they are what small tables share, and each table asks for them again. */
 const KEPT_BYTES = 16 * 1_048_576;
 
-/** Reads parts, always whole, so that their SHA-256 can be checked; hands out only the ranges asked for. */
+/** Stored bytes from `offset` up to `end`, and what they hold: themselves, or what was sealed in them. */
+interface Span {
+  readonly offset: number;
+  readonly end: number;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Reads parts, always whole, so that their SHA-256, and every frame of sealed ones, can be checked; hands out only the ranges asked for.
+ */
 export class PartReader {
   readonly #store: ObjectStore;
   readonly #id: BackupId;
-  #kept: { readonly part: number; readonly bytes: Buffer } | null = null;
+  readonly #seal: BackupSeal | null;
+  #kept: { readonly part: number; readonly spans: readonly Span[] } | null = null;
 
-  constructor(store: ObjectStore, id: BackupId) {
+  /** @param seal of an encrypted backup; null for one in clear */
+  constructor(store: ObjectStore, id: BackupId, seal: BackupSeal | null) {
     this.#store = store;
     this.#id = id;
+    this.#seal = seal;
   }
 
   /**
-   * The bytes of these ranges of one part, in order. Ends only if the part has the size and SHA-256 of the manifest.
+   * What these ranges of one part hold, in order, in clear. Ends only if the part has the size and SHA-256 of the manifest, and every
+   * frame of it opened.
    * @throws RecoveryError `archive_damaged`; StorageError; the signal's reason
    */
   async *read(
@@ -28,16 +43,38 @@ export class PartReader {
     signal: AbortSignal | undefined,
   ): AsyncGenerator<Uint8Array> {
     if (part.bytes > KEPT_BYTES) {
-      yield* within(ranges, this.#verified(part, signal));
+      for await (const span of this.#spans(part, signal)) yield* this.#within(part, ranges, span);
       return;
     }
     if (this.#kept?.part !== part.part) {
-      const pieces: Uint8Array[] = [];
-      for await (const piece of this.#verified(part, signal)) pieces.push(piece);
-      this.#kept = { part: part.part, bytes: Buffer.concat(pieces) };
+      const spans: Span[] = [];
+      for await (const span of this.#spans(part, signal)) spans.push(span);
+      this.#kept = { part: part.part, spans };
     }
-    const { bytes } = this.#kept;
-    for (const range of ranges) yield bytes.subarray(range.offset, range.offset + range.bytes);
+    for (const span of this.#kept.spans) yield* this.#within(part, ranges, span);
+  }
+
+  async *#spans(part: ManifestPart, signal: AbortSignal | undefined): AsyncGenerator<Span> {
+    const verified = this.#verified(part, signal);
+    if (this.#seal !== null) return yield* openFrames(this.#seal, part.part, verified);
+    let offset = 0;
+    for await (const bytes of verified) {
+      const end = offset + bytes.length;
+      yield { offset, end, bytes };
+      offset = end;
+    }
+  }
+
+  /** What of a span lies in the ranges, which are in order. */
+  *#within(part: ManifestPart, ranges: readonly PartRange[], span: Span): Generator<Uint8Array> {
+    for (const range of ranges) {
+      const from = Math.max(range.offset, span.offset);
+      const to = Math.min(range.offset + range.bytes, span.end);
+      if (from >= to) continue;
+      if (this.#seal === null) yield span.bytes.subarray(from - span.offset, to - span.offset);
+      else if (from === span.offset && to === span.end) yield span.bytes;
+      else throw damagedPart(part, "has a frame that lies in no one range");
+    }
   }
 
   async *#verified(part: ManifestPart, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
@@ -61,19 +98,6 @@ export class PartReader {
       if (error instanceof StorageError && error.code === "object_missing") throw damagedPart(part, "is missing");
       throw error;
     }
-  }
-}
-
-/** What of a part's pieces lies in the ranges, which are in order. Reads the pieces to their end. */
-async function* within(ranges: readonly PartRange[], pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let offset = 0;
-  for await (const piece of pieces) {
-    for (const range of ranges) {
-      const from = Math.max(range.offset - offset, 0);
-      const to = Math.min(range.offset + range.bytes - offset, piece.length);
-      if (from < to) yield piece.subarray(from, to);
-    }
-    offset += piece.length;
   }
 }
 

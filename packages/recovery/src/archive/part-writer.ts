@@ -1,5 +1,6 @@
 import type { ObjectStore, StoredObject } from "@rowback/storage";
 import { RecoveryError } from "../errors.ts";
+import type { PartSink } from "./part-sink.ts";
 
 /** Up to here a part waits in memory and is put in one call, which a retrying store can repeat; most tenants fit. */
 const EAGER_BYTES = 4 * 1_048_576;
@@ -10,7 +11,7 @@ const WAITING_BYTES = 2 * 1_048_576;
  * Writes one object piece by piece. It becomes visible when `finish` has succeeded, and never after `abort`.
  * A failed upload rejects the next `write`, or `finish`.
  */
-export class PartWriter {
+export class PartWriter implements PartSink {
   readonly #store: ObjectStore;
   readonly #key: string;
   readonly #signal: AbortSignal;
@@ -34,7 +35,10 @@ export class PartWriter {
     return this.#bytes;
   }
 
-  /** Resolves when there is room for more. The piece must not change afterwards. */
+  storedLength(pieceBytes: number): number {
+    return pieceBytes;
+  }
+
   async write(piece: Uint8Array): Promise<void> {
     this.#throwFailure();
     this.#bytes += piece.length;
@@ -49,7 +53,6 @@ export class PartWriter {
     this.#throwFailure();
   }
 
-  /** Ends the object; it is durable when this resolves. */
   async finish(): Promise<StoredObject> {
     this.#ended = true;
     this.#wake();
@@ -62,7 +65,6 @@ export class PartWriter {
     return stored;
   }
 
-  /** Gives the object up; resolves when the store has let go of it. */
   async abort(error: unknown): Promise<void> {
     this.#fail(error);
     await this.#upload?.catch(() => {});

@@ -58,7 +58,7 @@ test("equal bytes sealed again have nothing in common: no block key, and so no n
 
 test("a block of a known key and salt is what the documentation's steps give", () => {
   const secret = createSecretKey(createHash("sha256").update("a fixed key").digest());
-  const sealed = "4d".repeat(32) + "1be8a1f9222ee8df80485df8db40cbc8521fb83911";
+  const sealed = `${"4d".repeat(32)}1be8a1f9222ee8df80485df8db40cbc8521fb83911`;
   expect(openBlock({ id: "fixed", secret }, AAD, Buffer.from(sealed, "hex")).toString()).toBe("hello");
 });
 

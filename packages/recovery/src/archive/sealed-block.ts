@@ -49,6 +49,11 @@ export function openBlock(key: SealKey, aad: Uint8Array, sealed: Uint8Array): Bu
   return bytes;
 }
 
+/** A UUID's 16 bytes, as additional data has it. */
+export function uuidBytes(uuid: string): Buffer {
+  return Buffer.from(uuid.replaceAll("-", ""), "hex");
+}
+
 function blockKey(key: SealKey, salt: Uint8Array): Uint8Array {
   return new Uint8Array(hkdfSync("sha256", key.secret, salt, INFO, KEY_BYTES));
 }

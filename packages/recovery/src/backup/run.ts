@@ -1,6 +1,8 @@
 import { BackupWriter } from "../archive/backup-writer.ts";
+import { requireKeys } from "../archive/key-ring.ts";
 import type { WrittenTable } from "../archive/lane-writer.ts";
 import { type Fingerprint, FORMAT_VERSION, type Manifest, type SequenceState } from "../archive/manifest.ts";
+import type { SealKey } from "../archive/sealed-block.ts";
 import { RecoveryError } from "../errors.ts";
 import { type CatalogCache, readCatalog } from "../postgres/catalog.ts";
 import { readDdl } from "../postgres/ddl.ts";
@@ -32,6 +34,8 @@ export interface BackupRequest {
   readonly connections?: number | undefined;
   /** Kept by the caller for as long as it keeps the source: saves reading the catalogue while the schema is the same. */
   readonly catalogCache?: CatalogCache | undefined;
+  /** Seals the backup with the tenant's data key; needs the context's `keys`. */
+  readonly encrypt?: boolean | undefined;
   /** The tenant's remaining quota in bytes; more fails with `store_full`. */
   readonly maxStoredBytes?: number | null | undefined;
 }
@@ -69,12 +73,13 @@ interface Copied {
  * Backs up one tenant: all its rows at one snapshot, into parts, and the manifest last. When it throws, or the signal aborts, there is
  * no manifest, and the parts are deleted as far as the store allows (the sweeper collects the rest).
  *
- * @throws RecoveryError `unknown_table`, `table_unprotected`, `tenant_not_in_source`, `source_*`, `store_*`, `cancelled`
+ * @throws RecoveryError `unknown_table`, `table_unprotected`, `tenant_not_in_source`, `source_*`, `key_*`, `store_*`, `cancelled`
  */
 export async function backupTenant(ctx: VerbContext, request: BackupRequest): Promise<BackupOutcome> {
   const stop = new AbortController();
   const signal = AbortSignal.any([ctx.signal, stop.signal]);
-  const backup = new BackupWriter(ctx.store, request, { signal, mostBytes: request.maxStoredBytes ?? null });
+  const key = await sealingKey(ctx, request);
+  const backup = new BackupWriter(ctx.store, request, { signal, mostBytes: request.maxStoredBytes ?? null, key });
   try {
     const maxConnections = request.connections ?? CONNECTIONS;
     const copied = await withSnapshot(ctx.source, { maxConnections, signal }, async (snapshot) => {
@@ -104,6 +109,18 @@ export async function backupTenant(ctx: VerbContext, request: BackupRequest): Pr
     const failure: unknown = stop.signal.aborted ? stop.signal.reason : error;
     await backup.abort(failure);
     throw toRecoveryError(failure, { tenantId: request.tenantId, runId: request.backupId, signal: ctx.signal });
+  }
+}
+
+async function sealingKey(
+  { keys }: VerbContext,
+  { encrypt, tenantId, backupId }: BackupRequest,
+): Promise<SealKey | null> {
+  if (encrypt !== true) return null;
+  try {
+    return await requireKeys(keys).current({ tenantId });
+  } catch (error) {
+    throw error instanceof RecoveryError ? error.within({ tenantId, runId: backupId }) : error;
   }
 }
 
@@ -155,7 +172,7 @@ function manifestOf(ctx: VerbContext, request: BackupRequest, backup: BackupWrit
     server: { version: info.serverVersion, versionNumber: info.serverVersionNumber, encoding: info.encoding },
     session: SESSION_SETTINGS,
     compression: "gzip",
-    encryption: null,
+    encryption: backup.encryption,
     tables: plan.tables.map((table, at) => manifestTable(table, tables[at])),
     parts: [...backup.parts],
     sequences: [...sequences],

@@ -11,13 +11,13 @@ export interface VerifyOutcome {
 
 /**
  * Reads a whole backup and checks every byte of it: manifest, parts, rows.
- * @throws RecoveryError `archive_damaged`, `manifest_unsupported`, `manifest_invalid`, `store_*`, `cancelled`
+ * @throws RecoveryError `archive_damaged`, `manifest_unsupported`, `manifest_invalid`, `key_*`, `store_*`, `cancelled`
  */
 export async function verifyBackup(
-  ctx: Pick<VerbContext, "store" | "signal" | "onProgress">,
-  backup: Omit<OpenBackupOptions, "signal">,
+  ctx: Pick<VerbContext, "store" | "keys" | "signal" | "onProgress">,
+  backup: Omit<OpenBackupOptions, "signal" | "keys">,
 ): Promise<VerifyOutcome> {
-  const archive = await openBackup(ctx.store, { ...backup, signal: ctx.signal });
+  const archive = await openBackup(ctx.store, { ...backup, keys: ctx.keys, signal: ctx.signal });
   const { manifest, manifestSha256 } = archive;
   const seen = new Map<string, TableProgress>(
     manifest.tables.map(({ table }) => [

@@ -40,13 +40,14 @@ export interface PreparedRestore {
   readonly digest: string;
 }
 
-/** Opens the backup a request names. @throws RecoveryError `archive_damaged`, `manifest_*`, `invalid_request` */
+/** Opens the backup a request names. @throws RecoveryError `archive_damaged`, `manifest_*`, `key_*`, `invalid_request` */
 export async function openArchive(ctx: VerbContext, request: RestoreRequest): Promise<BackupArchive> {
   const { tenantId, backupId, manifestSha256 } = request;
   const archive = await openBackup(ctx.store, {
     tenantId,
     backupId,
     expectManifestSha256: manifestSha256,
+    keys: ctx.keys,
     signal: ctx.signal,
   });
   if (archive.manifest.tenantKey !== request.tenantKey) {

@@ -2,6 +2,7 @@ import { BackupWriter } from "../backup-writer.ts";
 import type { LaneWriter } from "../lane-writer.ts";
 import type { Manifest, ManifestTable } from "../manifest.ts";
 import type { BackupId } from "../object-keys.ts";
+import type { SealKey } from "../sealed-block.ts";
 import type { MemoryStore } from "./memory-store.ts";
 
 export const BACKUP: BackupId = {
@@ -44,8 +45,9 @@ export async function writeTestBackup(
   store: MemoryStore,
   tables: Readonly<Record<string, readonly Uint8Array[]>>,
   chunkSizes: readonly number[] = [65_536],
+  { key = null, id = BACKUP }: { readonly key?: SealKey | null; readonly id?: BackupId } = {},
 ): Promise<Manifest> {
-  const backup = new BackupWriter(store, BACKUP, { signal: new AbortController().signal, mostBytes: null });
+  const backup = new BackupWriter(store, id, { signal: new AbortController().signal, mostBytes: null, key });
   const lane = backup.openLane();
   const entries: ManifestTable[] = [];
   for (const [name, rows] of Object.entries(tables)) {
@@ -63,7 +65,7 @@ export async function writeTestBackup(
     });
   }
   await lane.finish();
-  const manifest = testManifest(entries, [...backup.parts]);
+  const manifest = { ...testManifest(entries, [...backup.parts]), ...id, encryption: backup.encryption };
   await backup.writeManifest(manifest);
   return manifest;
 }
