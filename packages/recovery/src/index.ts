@@ -1,6 +1,15 @@
 // What the worker drives: the verbs, and the source they work on. Shapes that the API needs too are in plans.ts.
 
 export type { KeyOwner, KeyRing } from "./archive/key-ring.ts";
+export {
+  type MasterKeys,
+  newDataKey,
+  parseMasterKeys,
+  rewrapDataKey,
+  unwrapDataKey,
+  type WrappedDataKey,
+} from "./archive/master-keys.ts";
+export type { SealKey } from "./archive/sealed-block.ts";
 export { deleteBackup } from "./backup/delete.ts";
 export { type BackupPlan, type PlanRequest, planBackup } from "./backup/plan.ts";
 export { type BackupOutcome, type BackupRequest, backupTenant } from "./backup/run.ts";

@@ -10,7 +10,11 @@ export function testKey(): SealKey {
 /** Keys in memory, for tests without a control database. */
 export class MemoryKeyRing implements KeyRing {
   /** By owner's id; what is deleted here is destroyed. */
-  readonly keys = new Map<string, SealKey>();
+  readonly keys: Map<string, SealKey>;
+
+  constructor(keys: Iterable<readonly [ownerId: string, SealKey]> = []) {
+    this.keys = new Map(keys);
+  }
 
   async current(owner: KeyOwner): Promise<SealKey> {
     const id = ownerId(owner);
