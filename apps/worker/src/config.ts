@@ -1,10 +1,31 @@
 import { hostname } from "node:os";
+import { JobName } from "@rowback/jobs";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { StoreConfig } from "@rowback/storage";
 import { z } from "zod";
+import type { RunLimits } from "./run-ledger.ts";
 
 const Port = z.coerce.number().pipe(z.int().min(0).max(65_535));
 const AtLeastOne = z.coerce.number().pipe(z.int().min(1));
+
+const Timeouts = z.partialRecord(
+  JobName,
+  z.coerce
+    .number()
+    .pipe(z.int().min(1))
+    .transform((seconds) => seconds * 1_000),
+);
+
+function timeoutsOf(text: string, context: z.RefinementCtx): z.infer<typeof Timeouts> {
+  const pairs = text.split(",").filter((pair) => pair.trim() !== "");
+  const parsed = Timeouts.safeParse(Object.fromEntries(pairs.map((pair) => pair.trim().split("="))));
+  if (parsed.success) return parsed.data;
+  context.addIssue({
+    code: "custom",
+    message: `must be like backup=86400,restore=7200 (kinds: ${JobName.options.join(", ")})`,
+  });
+  return z.NEVER;
+}
 
 const Environment = z.object({
   DATABASE_URL: z.string().min(1),
@@ -27,6 +48,11 @@ const Environment = z.object({
   QUEUE_PREFIX: z.string().min(1).default("rowback"),
   /** Runs of each queue at once. */
   WORKER_CONCURRENCY: AtLeastOne.default(4),
+  /** Runs of each queue that one tenant, and one source, may have running at once, counting every worker. */
+  TENANT_CONCURRENCY: AtLeastOne.default(4),
+  SOURCE_CONCURRENCY: AtLeastOne.default(16),
+  /** Seconds that an attempt may take, for the kinds that need other limits than the catalogue's: `backup=86400,restore=7200`. */
+  RUN_TIMEOUTS: z.string().default("").transform(timeoutsOf),
   /** Each of the two sweeps holds one while it works through another. */
   DATABASE_CONNECTIONS: z.coerce.number().pipe(z.int().min(4)).default(8),
   /** The most connections this worker opens to one source. */
@@ -49,6 +75,9 @@ export interface Config {
   readonly host: string;
   readonly metricsPort: number;
   readonly concurrency: number;
+  readonly limits: RunLimits;
+  /** Milliseconds, for the kinds that the settings name. */
+  readonly timeoutsMs: Readonly<Partial<Record<JobName, number>>>;
   readonly sourceConnections: number;
   readonly graceMs: number;
   readonly logLevel: string;
@@ -88,6 +117,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     host: env.HOST,
     metricsPort: env.METRICS_PORT,
     concurrency: env.WORKER_CONCURRENCY,
+    limits: { perTenant: env.TENANT_CONCURRENCY, perSource: env.SOURCE_CONCURRENCY },
+    timeoutsMs: env.RUN_TIMEOUTS,
     sourceConnections: env.SOURCE_CONNECTIONS,
     graceMs: env.SHUTDOWN_GRACE_MS,
     logLevel: env.LOG_LEVEL,

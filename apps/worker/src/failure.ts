@@ -1,4 +1,4 @@
-import type { Failure } from "@rowback/jobs";
+import { type Failure, RunStopped } from "@rowback/jobs";
 import { toRecoveryError } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { StorageError } from "@rowback/storage";
@@ -11,6 +11,13 @@ import { ControlDatabaseError } from "./control.ts";
 export function classify(error: unknown): Failure {
   if (error instanceof RecoveryError) return failureOf(error);
   if (error instanceof StorageError) return failureOf(toRecoveryError(error));
+  if (error instanceof RunStopped && error.why === "timed_out") {
+    return failureOf(
+      new RecoveryError("run_timed_out", "The attempt took longer than a run of its kind may.", {
+        hint: "Look at what it waited for (its progress, the source's locks), or raise RUN_TIMEOUTS.",
+      }),
+    );
+  }
   if (error instanceof ControlDatabaseError) {
     return {
       code: "internal",

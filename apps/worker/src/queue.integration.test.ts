@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { connect } from "node:net";
-import { requestCancel, withSystem } from "@rowback/db";
+import { insertTenant, requestCancel, withSystem } from "@rowback/db";
 import { createProducer, JOBS, openQueues } from "@rowback/jobs";
 import { startRedis, startTcpProxy } from "@rowback/local-services";
 import { RecoveryError } from "@rowback/recovery/errors";
@@ -8,9 +8,9 @@ import { openStore } from "@rowback/storage";
 import pino from "pino";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { createRunLedger } from "./run-ledger.ts";
-import { sweepRuns } from "./sweeper.ts";
+import { type SweeperOptions, sweepRuns } from "./sweeper.ts";
 import { door, scripted, untilStopped } from "./testing/scripted-handlers.ts";
-import { workerFixture } from "./testing/worker-fixture.ts";
+import { type WorkerFixture, workerFixture } from "./testing/worker-fixture.ts";
 
 /** As a person with redis-cli does, or a Redis without persistence that was restarted. */
 async function flushAll(redisUrl: string): Promise<void> {
@@ -19,6 +19,20 @@ async function flushAll(redisUrl: string): Promise<void> {
   socket.write("FLUSHALL\r\n");
   await once(socket, "data");
   socket.destroy();
+}
+
+function sweeperOptions(fixture: WorkerFixture): SweeperOptions {
+  const store = openStore(fixture.config.store);
+  onTestFinished(() => store.close());
+  return {
+    db: fixture.db,
+    control: fixture.db.system,
+    producer: fixture.producer,
+    store,
+    clock: { now: () => new Date() },
+    log: pino({ level: "silent" }),
+    settings: fixture.config.sweep,
+  };
 }
 
 const soon = { timeout: 20_000, interval: 20 };
@@ -138,11 +152,46 @@ test("a worker that lost its lease can't write its outcome over its successor's"
 test("the sweeper takes a dead worker's run back, and fails it when no attempt is left", async () => {
   const fixture = await workerFixture("dead-worker");
   const [again, last] = [await fixture.insert(), await fixture.insert({ maxAttempts: 1 })];
-  const dead = createRunLedger(fixture.db, fixture.db.system, "dead worker", 1);
+  const dead = createRunLedger(fixture.db, fixture.db.system, "dead worker", { leaseMs: 1 });
   for (const run of [again, last]) expect(await dead.claim(run.id)).not.toBeNull();
   await fixture.start(scripted(async () => undefined));
   expect(await fixture.until(again.id, "succeeded")).toMatchObject({ attempt: 2, worker: "test-worker" });
   expect((await fixture.until(last.id, "failed")).error).toMatchObject({ code: "lease_lost" });
+});
+
+test("a run that takes worker after worker with it is not tried again, whatever attempts are left", async () => {
+  const fixture = await workerFixture("crash-loop");
+  const { id } = await fixture.insert({ maxAttempts: 20 });
+  const dying = createRunLedger(fixture.db, fixture.db.system, "dying worker", { leaseMs: 1 });
+  for (const after of ["queued", "queued", "failed"] as const) {
+    expect(await dying.claim(id)).not.toBeNull();
+    await sweepRuns(sweeperOptions(fixture), new AbortController().signal);
+    expect((await fixture.run(id)).status).toBe(after);
+  }
+  expect(await fixture.run(id)).toMatchObject({ attempt: 3, error: { code: "crash_loop", retryable: false } });
+});
+
+test("one tenant's hundreds of runs don't stand before another's single one, and each is done once", async () => {
+  const fixture = await workerFixture("fair");
+  const order: (string | null)[] = [];
+  await fixture.start(
+    scripted(async ({ run }) => {
+      order.push(run.tenantId);
+      // Long enough for the other's request to come between.
+      await fixture.db.system.query({ text: "SELECT pg_sleep(0.02)" });
+    }),
+    { concurrency: 2, limits: { perTenant: 2, perSource: 10 } },
+  );
+  await Promise.all(Array.from({ length: 200 }, () => fixture.ask()));
+  const other = await insertTenant(fixture.db.system, { sourceId: fixture.sourceId, key: "zenith", name: "Zenith" });
+  if (other === null) throw new Error("the tenant's key was taken");
+  const begun = order.length;
+  expect(begun).toBeLessThan(150);
+  const single = await fixture.ask({ tenantId: other.id });
+  await fixture.until(single.id, "succeeded");
+  // Those that were begun while it was being asked for, and one round of the hands.
+  expect(order.indexOf(other.id) - begun).toBeLessThan(20);
+  await vi.waitFor(() => expect(order).toHaveLength(201), { ...soon, timeout: 40_000 });
 });
 
 test("the same run delivered twice, by two queues to two workers, is done once", async () => {
@@ -226,17 +275,7 @@ SELECT gen_random_uuid(), 'backup_verify', $1, $2, 1, 'user-1', now() - interval
       values: [fixture.tenantId, fixture.sourceId],
     }),
   );
-  const store = openStore(fixture.config.store);
-  onTestFinished(() => store.close());
-  const options = {
-    db: fixture.db,
-    control: fixture.db.system,
-    producer: fixture.producer,
-    store,
-    clock: { now: () => new Date() },
-    log: pino({ level: "silent" }),
-    settings: fixture.config.sweep,
-  };
+  const options = sweeperOptions(fixture);
   const signal = new AbortController().signal;
   // Two workers sweep at once: one does it all, the other leaves it alone.
   await Promise.all([sweepRuns(options, signal), sweepRuns(options, signal)]);

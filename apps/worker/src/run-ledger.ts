@@ -2,11 +2,15 @@ import {
   type ClaimedRun,
   type ControlDatabase,
   cancelRun,
+  claimFairRuns,
   claimRun,
   failRun,
   type HeldLease,
+  hasDueRuns,
   listCancelRequested,
+  postponeRun,
   type Queryable,
+  type RingPlace,
   type RunClaim,
   recordProgress,
   releaseRun,
@@ -18,21 +22,46 @@ import {
   succeedRun,
   withSystem,
 } from "@rowback/db";
-import { type Claim, type Failure, type HeldClaim, LEASE_MS, type RunLedger } from "@rowback/jobs";
+import {
+  type Claim,
+  type ClaimRequest,
+  type Failure,
+  type FairClaims,
+  type HeldClaim,
+  JobName,
+  jobsOf,
+  LEASE_MS,
+  type QueueName,
+  type RunLedger,
+} from "@rowback/jobs";
 import type { RunOutcome } from "./outcomes.ts";
+
+export interface RunLedgerOptions {
+  readonly leaseMs?: number;
+  readonly limits?: RunLimits;
+  /** Whose runs can't be worked on now, as asked at each claim; "all" where nothing can. */
+  readonly unwell?: () => readonly string[] | "all";
+}
+
+/** How many runs of one queue may be running at once, counting every worker. */
+export interface RunLimits {
+  readonly perTenant: number;
+  readonly perSource: number;
+}
 
 /** The control database as the queue's ledger: one statement, one round trip, for each thing that happens to a run. */
 export function createRunLedger(
   db: ControlDatabase,
   q: Queryable,
   worker: string,
-  leaseMs: number = LEASE_MS,
+  options: RunLedgerOptions = {},
 ): RunLedger<ClaimedRun, RunOutcome> {
+  const { leaseMs = LEASE_MS } = options;
   return {
+    claimFair: fairClaims(q, worker, options),
     claim: async (runId) => {
       const run = await claimRun(q, { runId, worker, leaseMs });
-      if (run === null) return null;
-      return { runId, token: run.attemptToken, attempt: run.attempt, maxAttempts: run.maxAttempts, run };
+      return run === null ? null : claimOf(run);
     },
     renew: async (claims) => (await renewLeases(q, claims.map(proof), leaseMs)).map(heldClaim),
     cancelRequested: (claims) => listCancelRequested(q, claims.map(proof)),
@@ -44,9 +73,39 @@ export function createRunLedger(
     fail: (claim, failure) => failRun(q, proof(claim), runError(failure)),
     retry: async (claim, failure, delayMs) =>
       (await requeueRun(q, proof(claim), { delayMs, error: runError(failure) }))?.status ?? null,
+    postpone: async (claim, failure, delayMs) =>
+      (await postponeRun(q, proof(claim), { delayMs, error: runError(failure) }))?.status ?? null,
     release: async (claim) => (await releaseRun(q, proof(claim)))?.status ?? null,
     cancel: (claim) => cancelRun(q, proof(claim)),
   };
+}
+
+const UNLIMITED: RunLimits = { perTenant: 1_000_000, perSource: 1_000_000 };
+
+/** Claims in turn: each goes on in the ring of tenants behind the last. Every worker goes round by itself. */
+function fairClaims(
+  q: Queryable,
+  worker: string,
+  { leaseMs = LEASE_MS, limits = UNLIMITED, unwell = () => [] }: RunLedgerOptions,
+): (request: ClaimRequest) => Promise<FairClaims<ClaimedRun>> {
+  const places = new Map<QueueName, RingPlace>();
+  return async ({ queue, wanted }) => {
+    const kinds = jobsOf(queue);
+    const shutSources = unwell();
+    const runs =
+      shutSources === "all"
+        ? []
+        : await claimFairRuns(q, { kinds, wanted, worker, leaseMs, ...limits, shutSources, after: places.get(queue) });
+    const last = runs.at(-1);
+    if (last !== undefined) places.set(queue, { sourceId: last.sourceId, tenantId: last.tenantId ?? last.sourceId });
+    const othersWait = runs.length < wanted && (await hasDueRuns(q, kinds));
+    return { claims: runs.map(claimOf), othersWait };
+  };
+}
+
+function claimOf(run: ClaimedRun): Claim<ClaimedRun> {
+  const { id: runId, attemptToken: token, attempt, maxAttempts } = run;
+  return { runId, name: JobName.parse(run.kind), token, attempt, maxAttempts, run };
 }
 
 async function recordSuccess(

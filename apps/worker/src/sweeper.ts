@@ -35,6 +35,9 @@ export interface Sweeper {
 const BATCH = 1_000;
 // A sweep of a hundred thousand rows takes seconds; whatever it takes, four times as long is left to the runs themselves.
 const REST_FACTOR = 4;
+// Two workers in a row are killed by a roll-out or a bad machine. Three that died with the same run in their hands were
+// most likely killed by it, and the next would take the runs beside it along again.
+const MOST_CRASHES = 3;
 // Parts younger than this may belong to a run whose row this process has not seen yet.
 const GARBAGE_GRACE_MS = 3_600_000;
 
@@ -74,6 +77,15 @@ async function takeBackRuns({ control, producer, log }: SweeperOptions, signal: 
         message: "The run's worker stopped answering.",
         hint: "Look at the worker's log around this time; it was killed, or its machine was lost.",
         retryable: true,
+      },
+      crashes: {
+        most: MOST_CRASHES,
+        error: {
+          code: "crash_loop",
+          message: `The run's worker died, or stopped answering, ${MOST_CRASHES} times.`,
+          hint: "Look at the workers' logs and memory around these times before asking for it again.",
+          retryable: false,
+        },
       },
     });
     for (const { id, kind, status, worker } of taken) {

@@ -80,6 +80,7 @@ export {
   type SegmentFilter,
   tenantHash,
 } from "./tables/change-segments.ts";
+export { claimFairRuns, type FairClaim, hasDueRuns, type RingPlace } from "./tables/fair-claims.ts";
 export { findKeyedRun, type InsertRunResult, type NewRun } from "./tables/insert-run.ts";
 export {
   listMembers,
@@ -119,6 +120,7 @@ export {
   failRun,
   type HeldLease,
   listCancelRequested,
+  postponeRun,
   type Requeued,
   recordProgress,
   releaseRun,

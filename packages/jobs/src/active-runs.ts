@@ -4,7 +4,7 @@ import { type Log, throttledErrors } from "./log.ts";
 /** Why a run was told to stop. The reason of its signal. */
 export class RunStopped extends Error {
   override readonly name = "RunStopped";
-  readonly why: "cancelled" | "lease_lost" | "shutdown";
+  readonly why: "cancelled" | "lease_lost" | "shutdown" | "timed_out";
 
   constructor(why: RunStopped["why"]) {
     super(`the run was told to stop: ${why}`);
@@ -87,6 +87,17 @@ export class ActiveRuns<Run> {
     for (const run of this.#runs.values()) run.stop(why);
   }
 
+  /** Somebody says that this run is to be cancelled: asks the database at once, if the run is here. */
+  async hearOfCancellation(runId: string): Promise<void> {
+    const [mine] = [...this.#runs.values()].filter((run) => run.claim.runId === runId);
+    if (mine === undefined) return;
+    try {
+      await this.#stopCancelled([mine]);
+    } catch (error) {
+      this.#onError(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
   close(): void {
     clearInterval(this.#timer);
   }
@@ -97,7 +108,7 @@ export class ActiveRuns<Run> {
     this.#watching = true;
     try {
       const due = performance.now() - this.#renewedAt >= this.#leaseMs / RENEWALS_PER_LEASE;
-      await (due ? this.#renew() : this.#stopCancelled());
+      await (due ? this.#renew() : this.#stopCancelled([...this.#runs.values()]));
     } catch (error) {
       this.#onError(error instanceof Error ? error : new Error(String(error)));
     } finally {
@@ -122,8 +133,8 @@ export class ActiveRuns<Run> {
     }
   }
 
-  async #stopCancelled(): Promise<void> {
-    const tokens = await this.#options.ledger.cancelRequested([...this.#runs.values()].map((run) => run.claim));
+  async #stopCancelled(asked: readonly Tracked<Run>[]): Promise<void> {
+    const tokens = await this.#options.ledger.cancelRequested(asked.map((run) => run.claim));
     for (const token of tokens) this.#runs.get(token)?.stop("cancelled");
   }
 

@@ -26,6 +26,8 @@ interface JobDefinition {
   /** The `max_attempts` of a run's row, which alone counts. */
   readonly attempts: number;
   readonly backoff: Backoff;
+  /** How long one attempt may take, in milliseconds, unless the worker's settings say otherwise. */
+  readonly timeoutMs: number;
   readonly payload: typeof RunPayload;
   /** The `params` of a run's row. */
   readonly params: z.ZodType;
@@ -36,19 +38,53 @@ const PATIENT: Backoff = { minMs: 5_000, maxMs: 120_000 };
 // Somebody looks at a screen.
 const EAGER: Backoff = { minMs: 1_000, maxMs: 15_000 };
 
+const MINUTES = 60_000;
+// Half a terabyte over a slow line takes the better part of a day. What takes longer hangs on something, and holds back
+// vacuum on the source for as long as it does.
+const WHOLE_TENANT_MS = 24 * 60 * MINUTES;
+
 /** Every kind of run, and how it is delivered. */
 export const JOBS = {
-  discovery: { queue: "discovery", attempts: 3, backoff: EAGER, payload: RunPayload, params: DiscoveryParams },
-  backup: { queue: "backups", attempts: 5, backoff: PATIENT, payload: RunPayload, params: BackupParams },
-  backup_verify: { queue: "backups", attempts: 3, backoff: PATIENT, payload: RunPayload, params: BackupVerifyParams },
+  discovery: {
+    queue: "discovery",
+    attempts: 3,
+    backoff: EAGER,
+    timeoutMs: 15 * MINUTES,
+    payload: RunPayload,
+    params: DiscoveryParams,
+  },
+  backup: {
+    queue: "backups",
+    attempts: 5,
+    backoff: PATIENT,
+    timeoutMs: WHOLE_TENANT_MS,
+    payload: RunPayload,
+    params: BackupParams,
+  },
+  backup_verify: {
+    queue: "backups",
+    attempts: 3,
+    backoff: PATIENT,
+    timeoutMs: WHOLE_TENANT_MS,
+    payload: RunPayload,
+    params: BackupVerifyParams,
+  },
   restore_preview: {
     queue: "restores",
     attempts: 3,
     backoff: EAGER,
+    timeoutMs: WHOLE_TENANT_MS,
     payload: RunPayload,
     params: RestorePreviewParams,
   },
-  restore: { queue: "restores", attempts: 3, backoff: EAGER, payload: RunPayload, params: RestoreParams },
+  restore: {
+    queue: "restores",
+    attempts: 3,
+    backoff: EAGER,
+    timeoutMs: WHOLE_TENANT_MS,
+    payload: RunPayload,
+    params: RestoreParams,
+  },
 } as const satisfies Record<string, JobDefinition>;
 
 export type JobName = keyof typeof JOBS;
@@ -59,6 +95,11 @@ export const JobName = z.enum([
   "restore_preview",
   "restore",
 ]) satisfies z.ZodType<JobName>;
+
+/** The kinds of one queue; they share its workers' hands and its limits. */
+export function jobsOf(queue: QueueName): readonly JobName[] {
+  return JobName.options.filter((name) => JOBS[name].queue === queue);
+}
 
 /**
  * Milliseconds until the next attempt, after `attempt` attempts (≥ 1): half of the doubled, capped wait, plus a random

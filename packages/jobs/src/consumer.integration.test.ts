@@ -68,7 +68,7 @@ test("a run goes through its queue and ends; its job is kept for the board", asy
   consume(async () => "done");
   const runs = (["backup", "restore", "discovery", "restore_preview", "backup_verify"] as const).map((name) => ({
     name,
-    run: ledger.add(),
+    run: ledger.add({ name }),
   }));
   for (const { name, run } of runs) expect(await producer.enqueue(name, { runId: run.id })).toBe(run.id);
   await vi.waitFor(() => expect(runs.map(({ run }) => run.status)).toEqual(runs.map(() => "succeeded")), soon);
@@ -77,7 +77,7 @@ test("a run goes through its queue and ends; its job is kept for the board", asy
 
 test("a retryable failure comes back by itself after the wait that the row was given", async () => {
   const { ledger, producer, consume, jobState } = bench();
-  const run = ledger.add();
+  const run = ledger.add({ name: "discovery" });
   consume(async (task) => {
     if (task.attempt === 1) throw new TestFailure("the store is down", true);
     return "done";

@@ -1,5 +1,5 @@
 import { type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
-import { JOBS, JobName, QUEUES, type QueueName, type RunPayload } from "./catalog.ts";
+import { QUEUES, type QueueName, type RunPayload } from "./catalog.ts";
 import { connectConsumer, type QueueLocation } from "./connection.ts";
 import { LEASE_MS } from "./ledger.ts";
 import { throttledErrors } from "./log.ts";
@@ -36,24 +36,28 @@ const STALLED_LIMIT = 1_000;
 type RunWorker = Worker<RunPayload, Verdict["end"]>;
 type RunJob = Job<RunPayload, Verdict["end"]>;
 
-/** Starts to work: each job's run is claimed, handled and recorded by a RunExecutor, and the verdict told to BullMQ. */
+/**
+ * Starts to work. A job is a ticket: for each, the run whose turn it is (often the job's own, and not always) is claimed,
+ * handled and recorded by a RunExecutor, and the verdict told to BullMQ. A run that was put back leaves the ticket in the
+ * queue with its wait, so there are as many tickets as queued runs, whichever run each was written for.
+ */
 export function createConsumer<Run, Outcomes extends OutcomeByJob>(options: ConsumerOptions<Run, Outcomes>): Consumer {
   const onError = throttledErrors(options.log, "Redis does not answer; the worker keeps trying");
   const connection = connectConsumer(options.redisUrl, onError);
   const executor = new RunExecutor(options);
 
-  const process = async (job: RunJob, lock?: string): Promise<Verdict["end"]> => {
-    const name = JobName.parse(job.name);
-    const { runId } = JOBS[name].payload.parse(job.data);
-    const verdict = await executor.execute(name, runId, (progress) => {
-      job.updateProgress(progress).catch(onError);
-    });
-    return await tellQueue(job, lock, verdict);
-  };
+  const processOf =
+    (queue: QueueName) =>
+    async (job: RunJob, lock?: string): Promise<Verdict["end"]> => {
+      const verdict = await executor.execute(queue, (progress) => {
+        job.updateProgress(progress).catch(onError);
+      });
+      return await tellQueue(job, lock, verdict);
+    };
 
   const workers: RunWorker[] = QUEUES.filter((queue) => options.concurrency[queue] > 0).map(
     (queue) =>
-      new Worker<RunPayload, Verdict["end"]>(queue, process, {
+      new Worker<RunPayload, Verdict["end"]>(queue, processOf(queue), {
         connection,
         prefix: options.prefix,
         concurrency: options.concurrency[queue],
@@ -112,6 +116,7 @@ async function tellQueue(job: RunJob, lock: string | undefined, verdict: Verdict
     case "failed":
       throw new UnrecoverableError(`${verdict.failure.code}: ${verdict.failure.message}`);
     case "retry":
+    case "postponed":
       throw new TryAgain(`${verdict.failure.code}: ${verdict.failure.message}`, verdict.delayMs);
     case "unavailable":
       throw new TryAgain("the control database does not answer", verdict.delayMs);

@@ -1,10 +1,12 @@
 export { RunStopped } from "./active-runs.ts";
-export { JOBS, JobName, QUEUES, type QueueName, RunPayload } from "./catalog.ts";
+export { JOBS, JobName, jobsOf, QUEUES, type QueueName, RunPayload } from "./catalog.ts";
 export type { QueueLocation } from "./connection.ts";
 export { type Consumer, createConsumer } from "./consumer.ts";
 export {
   type Claim,
+  type ClaimRequest,
   type Failure,
+  type FairClaims,
   type HeldClaim,
   LEASE_MS,
   type PutBack,

@@ -1,6 +1,9 @@
+import type { JobName, QueueName } from "./catalog.ts";
+
 /** A run that this process holds: what the row said when it was claimed, and the token that fences every write. */
 export interface Claim<Run> {
   readonly runId: string;
+  readonly name: JobName;
   readonly token: string;
   /** 1 for the first attempt. */
   readonly attempt: number;
@@ -46,6 +49,20 @@ export interface HeldClaim {
   readonly cancelRequested: boolean;
 }
 
+/** What a worker's free hands ask for. */
+export interface ClaimRequest {
+  readonly queue: QueueName;
+  /** How many runs at most, 1 … */
+  readonly wanted: number;
+}
+
+/** The runs whose turn it was. */
+export interface FairClaims<Run> {
+  readonly claims: readonly Claim<Run>[];
+  /** Others are due, but held up: their tenant or source has as many running as it may, or what they need is not well. */
+  readonly othersWait: boolean;
+}
+
 /** What became of a run that was put back. */
 export type PutBack = "queued" | "failed" | "cancelled";
 
@@ -55,7 +72,12 @@ export type PutBack = "queued" | "failed" | "cancelled";
  * answer, and the same call may be tried again.
  */
 export interface RunLedger<Run, Outcome> {
-  /** Takes the run with a new token and a lease of LEASE_MS; null when there is nothing to do (held, ended, cancelled, not yet due). */
+  /**
+   * Takes the runs of this queue whose turn it is, in fair order among tenants, within the limits for each tenant and
+   * source; as `claim` does otherwise.
+   */
+  claimFair(request: ClaimRequest): Promise<FairClaims<Run>>;
+  /** Takes this very run, whosever turn it is (a part of one that is held), with a new token and a lease of LEASE_MS; null when there is nothing to do (held, ended, cancelled, not yet due). */
   claim(runId: string): Promise<Claim<Run> | null>;
   /** Prolongs the leases, in one statement, to LEASE_MS from now. Claims missing from the answer are lost. */
   renew(claims: readonly Claim<Run>[]): Promise<readonly HeldClaim[]>;
@@ -69,6 +91,8 @@ export interface RunLedger<Run, Outcome> {
   retry(claim: Claim<Run>, failure: Failure, delayMs: number): Promise<PutBack | null>;
   /** Back to queued, due now, the attempt not counted. */
   release(claim: Claim<Run>): Promise<PutBack | null>;
+  /** Back to queued, due in `delayMs`, the attempt not counted: what the run needs is not well. */
+  postpone(claim: Claim<Run>, failure: Failure, delayMs: number): Promise<PutBack | null>;
   cancel(claim: Claim<Run>): Promise<boolean>;
 }
 

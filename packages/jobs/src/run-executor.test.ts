@@ -1,4 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
+import { RunStopped } from "./active-runs.ts";
 import type { Handlers } from "./run-executor.ts";
 import { RunExecutor } from "./run-executor.ts";
 import type { MemoryRun } from "./testing/memory-ledger.ts";
@@ -39,19 +40,19 @@ test("a run is claimed, handled and recorded", async () => {
   const ledger = new MemoryLedger();
   const run = ledger.add();
   const executor = executorOf(ledger, async (task) => ({ attempt: task.attempt }));
-  expect(await executor.execute("backup", run.id)).toEqual({ end: "succeeded" });
+  expect(await executor.execute("backups")).toEqual({ end: "succeeded" });
   expect(run).toMatchObject({ status: "succeeded", outcome: { attempt: 1 } });
 });
 
 test("a run that was delivered twice is done once", async () => {
   const ledger = new MemoryLedger();
-  const run = ledger.add();
+  ledger.add();
   const handler = vi.fn(async () => "done");
   const [one, two] = [executorOf(ledger, handler), executorOf(ledger, handler)];
-  const ends = await Promise.all([one.execute("backup", run.id), two.execute("backup", run.id)]);
+  const ends = await Promise.all([one.execute("backups"), two.execute("backups")]);
   expect(ends.map((verdict) => verdict.end).sort()).toEqual(["refused", "succeeded"]);
   expect(handler).toHaveBeenCalledTimes(1);
-  expect(await one.execute("backup", run.id)).toEqual({ end: "refused" });
+  expect(await one.execute("backups")).toEqual({ end: "refused" });
 });
 
 test("a retryable failure goes back to queued until the attempts are used up", async () => {
@@ -60,11 +61,11 @@ test("a retryable failure goes back to queued until the attempts are used up", a
   const executor = executorOf(ledger, async () => {
     throw new TestFailure("the store is down", true);
   });
-  const first = await executor.execute("backup", run.id);
+  const first = await executor.execute("backups");
   expect(first).toMatchObject({ end: "retry", failure: { code: "test", message: "the store is down" } });
   expect(run).toMatchObject({ status: "queued", attempt: 1 });
   run.availableAt = Date.now();
-  expect(await executor.execute("backup", run.id)).toMatchObject({ end: "failed" });
+  expect(await executor.execute("backups")).toMatchObject({ end: "failed" });
   expect(run).toMatchObject({ status: "failed", attempt: 2 });
 });
 
@@ -74,7 +75,7 @@ test("a permanent failure ends the run at its first attempt", async () => {
   const executor = executorOf(ledger, async () => {
     throw new TestFailure("no such table", false);
   });
-  expect(await executor.execute("backup", run.id)).toMatchObject({ end: "failed" });
+  expect(await executor.execute("backups")).toMatchObject({ end: "failed" });
   expect(run).toMatchObject({ status: "failed", attempt: 1, failure: { message: "no such table" } });
 });
 
@@ -86,7 +87,7 @@ test("a cancelled run ends cancelled, whatever its handler throws on the way out
       throw new TestFailure("the statement was cancelled", true);
     });
   });
-  const end = executor.execute("backup", run.id);
+  const end = executor.execute("backups");
   await vi.waitFor(() => expect(run.status).toBe("running"));
   run.cancelRequested = true;
   expect(await end).toEqual({ end: "cancelled" });
@@ -103,7 +104,7 @@ test("who lost the lease stops, and can't write the outcome", async () => {
     });
     return "too late";
   });
-  const end = executor.execute("backup", run.id);
+  const end = executor.execute("backups");
   await vi.waitFor(() => expect(run.status).toBe("running"));
   ledger.takeBack(run);
   expect(await end).toEqual({ end: "lost" });
@@ -124,7 +125,7 @@ test("a lost lease is noticed at the next renewal, long before it would have end
   });
   executors.push(executor);
   const startedAt = performance.now();
-  const end = executor.execute("backup", run.id);
+  const end = executor.execute("backups");
   await vi.waitFor(() => expect(run.status).toBe("running"));
   ledger.takeBack(run);
   expect(await end).toEqual({ end: "lost" });
@@ -135,7 +136,7 @@ test("a database that does not answer for a whole lease stops the run, because s
   const ledger = new MemoryLedger();
   const run = ledger.add();
   const executor = executorOf(ledger, (task) => untilStopped(task.signal));
-  const end = executor.execute("backup", run.id);
+  const end = executor.execute("backups");
   await vi.waitFor(() => expect(run.status).toBe("running"));
   ledger.down = true;
   expect(await end).toEqual({ end: "lost" });
@@ -153,7 +154,7 @@ test("the outcome outlives a database that is away for a moment", async () => {
   executors.push(executor);
   const succeed = ledger.succeed.bind(ledger);
   vi.spyOn(ledger, "succeed").mockRejectedValueOnce(new Error("connection terminated")).mockImplementation(succeed);
-  expect(await executor.execute("backup", run.id)).toEqual({ end: "succeeded" });
+  expect(await executor.execute("backups")).toEqual({ end: "succeeded" });
   expect(run.status).toBe("succeeded");
 });
 
@@ -162,7 +163,7 @@ test("a database that is away at the claim leaves the run as it is, to be tried 
   const run = ledger.add();
   ledger.down = true;
   const executor = executorOf(ledger, async () => "done");
-  expect(await executor.execute("backup", run.id)).toMatchObject({ end: "unavailable" });
+  expect(await executor.execute("backups")).toMatchObject({ end: "unavailable" });
   expect(run).toMatchObject({ status: "queued", attempt: 0 });
 });
 
@@ -174,7 +175,7 @@ test("leases are renewed for all active runs at once", async () => {
     finish = resolve;
   });
   const executor = executorOf(ledger, () => finished);
-  const ends = Promise.all(runs.map((run) => executor.execute("backup", run.id)));
+  const ends = Promise.all(runs.map(() => executor.execute("backups")));
   await vi.waitFor(() => expect(ledger.renewals).toBeGreaterThanOrEqual(4), { timeout: 3_000 });
   finish();
   expect((await ends).every((verdict) => verdict.end === "succeeded")).toBe(true);
@@ -183,13 +184,13 @@ test("leases are renewed for all active runs at once", async () => {
 
 test("shutdown lets a run end within its grace period", async () => {
   const ledger = new MemoryLedger();
-  const run = ledger.add();
+  ledger.add();
   let finish = (): void => {};
   const finished = new Promise<void>((resolve) => {
     finish = resolve;
   });
   const executor = executorOf(ledger, () => finished);
-  const end = executor.execute("backup", run.id);
+  const end = executor.execute("backups");
   await vi.waitFor(() => expect(executor.activeRuns).toBe(1));
   const drained = executor.drain({ graceMs: 5_000, stopMs: 100 });
   finish();
@@ -201,19 +202,19 @@ test("shutdown hands back what did not end in time, and no attempt is counted", 
   const ledger = new MemoryLedger();
   const run = ledger.add();
   const executor = executorOf(ledger, (task) => untilStopped(task.signal));
-  const end = executor.execute("backup", run.id);
+  const end = executor.execute("backups");
   await vi.waitFor(() => expect(executor.activeRuns).toBe(1));
   expect(await executor.drain({ graceMs: 30, stopMs: 1_000 })).toBe(0);
   expect(await end).toEqual({ end: "released" });
   expect(run).toMatchObject({ status: "queued", attempt: 0 });
-  expect(await executor.execute("backup", run.id)).toEqual({ end: "released" });
+  expect(await executor.execute("backups")).toEqual({ end: "released" });
 });
 
 test("a run that does not stop keeps its lease: handing it back would let two work on it", async () => {
   const ledger = new MemoryLedger();
   const run = ledger.add();
   const executor = executorOf(ledger, () => new Promise<never>(() => {}));
-  void executor.execute("backup", run.id);
+  void executor.execute("backups");
   await vi.waitFor(() => expect(executor.activeRuns).toBe(1));
   expect(await executor.drain({ graceMs: 10, stopMs: 50 })).toBe(1);
   expect(run.status).toBe("running");
@@ -221,34 +222,34 @@ test("a run that does not stop keeps its lease: handing it back would let two wo
 
 test("a child run is claimed, handled and recorded under its parent", async () => {
   const ledger = new MemoryLedger();
-  const [parent, child] = [ledger.add(), ledger.add({ maxAttempts: 1 })];
+  const [parent, child] = [ledger.add({ name: "restore" }), ledger.add({ maxAttempts: 1, isChild: true })];
   const executor = executorOf(ledger, async () => "backed up", {
     restore: async (task) => ({ before: await task.runChild("backup", child.id) }),
   });
-  expect(await executor.execute("restore", parent.id)).toEqual({ end: "succeeded" });
+  expect(await executor.execute("restores")).toEqual({ end: "succeeded" });
   expect(child).toMatchObject({ status: "succeeded", outcome: "backed up" });
   expect(parent.outcome).toEqual({ before: "backed up" });
 });
 
 test("a child's failure ends the child and decides about the parent", async () => {
   const ledger = new MemoryLedger();
-  const [parent, child] = [ledger.add(), ledger.add({ maxAttempts: 1 })];
+  const [parent, child] = [ledger.add({ name: "restore" }), ledger.add({ maxAttempts: 1, isChild: true })];
   const failing: AnyHandler = async () => {
     throw new TestFailure("the store is down", true);
   };
   const executor = executorOf(ledger, failing, { restore: (task) => task.runChild("backup", child.id) });
-  expect(await executor.execute("restore", parent.id)).toMatchObject({ end: "retry" });
+  expect(await executor.execute("restores")).toMatchObject({ end: "retry" });
   expect(child.status).toBe("failed");
   expect(parent.status).toBe("queued");
 });
 
 test.each(["cancel", "shutdown"] as const)("a child ends with its parent: %s", async (how) => {
   const ledger = new MemoryLedger();
-  const [parent, child] = [ledger.add(), ledger.add({ maxAttempts: 1 })];
+  const [parent, child] = [ledger.add({ name: "restore" }), ledger.add({ maxAttempts: 1, isChild: true })];
   const executor = executorOf(ledger, (task) => untilStopped(task.signal), {
     restore: (task) => task.runChild("backup", child.id),
   });
-  const end = executor.execute("restore", parent.id);
+  const end = executor.execute("restores");
   await vi.waitFor(() => expect(child.status).toBe("running"));
   if (how === "cancel") parent.cancelRequested = true;
   else await executor.drain({ graceMs: 0, stopMs: 1_000 });
@@ -258,11 +259,12 @@ test.each(["cancel", "shutdown"] as const)("a child ends with its parent: %s", a
 
 test("cancelling the child cancels the parent: a restore without its pre-restore backup must not go on", async () => {
   const ledger = new MemoryLedger();
-  const [parent, child] = [ledger.add(), ledger.add({ maxAttempts: 1 })];
+  ledger.add({ name: "restore" });
+  const child = ledger.add({ maxAttempts: 1, isChild: true });
   const executor = executorOf(ledger, (task) => untilStopped(task.signal), {
     restore: (task) => task.runChild("backup", child.id),
   });
-  const end = executor.execute("restore", parent.id);
+  const end = executor.execute("restores");
   await vi.waitFor(() => expect(child.status).toBe("running"));
   child.cancelRequested = true;
   expect(await end).toEqual({ end: "cancelled" });
@@ -276,6 +278,66 @@ test("progress reaches the row with an estimate", async () => {
     task.report({ phase: "copy", share: 0.5, tables: [] });
     await vi.waitFor(() => expect(run.progress).toHaveLength(1));
   });
-  expect(await executor.execute("backup", run.id)).toEqual({ end: "succeeded" });
+  expect(await executor.execute("backups")).toEqual({ end: "succeeded" });
   expect(run.progress[0]).toMatchObject({ phase: "copy", share: 0.5, etaMs: expect.any(Number) });
+});
+
+test("an attempt that takes longer than its kind may is stopped, and costs the attempt", async () => {
+  const ledger = new MemoryLedger();
+  const run = ledger.add();
+  let stoppedBy: unknown;
+  const executor = new RunExecutor<MemoryRun, AnyOutcomes>({
+    handlers: handlersOf((task) =>
+      untilStopped(task.signal).catch((reason: unknown) => {
+        stoppedBy = reason;
+        throw new TestFailure("the statement was cancelled", false);
+      }),
+    ),
+    ledger,
+    classify: (error) => ({ code: "late", message: String(error), retryable: error instanceof RunStopped }),
+    log: silent,
+    timeoutsMs: { backup: 30 },
+  });
+  executors.push(executor);
+  expect(await executor.execute("backups")).toMatchObject({ end: "retry", failure: { code: "late" } });
+  expect(stoppedBy).toMatchObject({ why: "timed_out" });
+  expect(run).toMatchObject({ status: "queued", attempt: 1 });
+});
+
+test("a run whose failure is not its own waits, and no attempt is counted, also of the last one", async () => {
+  const ledger = new MemoryLedger();
+  const run = ledger.add({ maxAttempts: 1 });
+  const executor = new RunExecutor<MemoryRun, AnyOutcomes>({
+    handlers: handlersOf(async () => {
+      throw new TestFailure("the store is down", true);
+    }),
+    ledger,
+    classify,
+    log: silent,
+    postponeMs: (failure, { id }) => (failure.code === "test" && id === run.id ? 60_000 : null),
+  });
+  executors.push(executor);
+  expect(await executor.execute("backups")).toMatchObject({ end: "postponed", delayMs: 60_000 });
+  expect(run).toMatchObject({ status: "queued", attempt: 0, failure: { code: "test" } });
+  expect(run.availableAt).toBeGreaterThan(Date.now() + 50_000);
+});
+
+test("of a cancellation that somebody tells of, the database is asked at once", async () => {
+  const ledger = new MemoryLedger();
+  const run = ledger.add();
+  const executor = new RunExecutor<MemoryRun, AnyOutcomes>({
+    handlers: handlersOf((task) => untilStopped(task.signal)),
+    ledger,
+    classify,
+    log: silent,
+    watchMs: 3_600_000,
+  });
+  executors.push(executor);
+  const end = executor.execute("backups");
+  await vi.waitFor(() => expect(executor.activeRuns).toBe(1));
+  await executor.hearOfCancellation(run.id);
+  expect(run.status).toBe("running");
+  run.cancelRequested = true;
+  await executor.hearOfCancellation(run.id);
+  expect(await end).toEqual({ end: "cancelled" });
 });

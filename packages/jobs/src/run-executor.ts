@@ -1,5 +1,6 @@
 import { type ActiveRun, ActiveRuns, RunStopped } from "./active-runs.ts";
-import { type JobName, retryDelayMs } from "./catalog.ts";
+import { JOBS, type JobName, QUEUES, type QueueName, retryDelayMs } from "./catalog.ts";
+import { FairTurns, type Turn } from "./fairness.ts";
 import { type Claim, type Failure, LEASE_MS, type ProgressReport, type RunLedger, type RunProgress } from "./ledger.ts";
 import { type Log, throttledErrors } from "./log.ts";
 import { ProgressWriter } from "./progress-writer.ts";
@@ -36,9 +37,11 @@ export type Verdict =
   | { readonly end: "succeeded" | "cancelled" }
   | { readonly end: "failed"; readonly failure: Failure }
   | { readonly end: "retry"; readonly failure: Failure; readonly delayMs: number }
+  /** Put back without counting the attempt: what it needs is not well. */
+  | { readonly end: "postponed"; readonly failure: Failure; readonly delayMs: number }
   /** Handed back at shutdown; nothing was counted. */
   | { readonly end: "released" }
-  /** There was nothing to do: held by another worker, ended, or not due. */
+  /** There was nothing to do: no run is due. */
   | { readonly end: "refused" }
   /** Somebody else has the run now. */
   | { readonly end: "lost" }
@@ -57,6 +60,13 @@ export interface ExecutorOptions<Run, Outcomes extends OutcomeByJob> {
   readonly classify: (error: unknown) => Failure;
   readonly log: Log;
   readonly observe?: (event: ExecutionEvent<Run>) => void;
+  /**
+   * Milliseconds for which a run that failed so should wait, because what it needs is known to be unwell; null where the
+   * failure is the run's own and costs an attempt.
+   */
+  readonly postponeMs?: (failure: Failure, run: Run) => number | null;
+  /** How long one attempt may take, in milliseconds; as the catalog says for kinds left out. */
+  readonly timeoutsMs?: Readonly<Partial<Record<JobName, number>>>;
   /** For tests. */
   readonly leaseMs?: number;
   readonly watchMs?: number;
@@ -70,12 +80,15 @@ const RECORD_AGAIN_MS = 500;
 export class RunExecutor<Run, Outcomes extends OutcomeByJob> {
   readonly #options: ExecutorOptions<Run, Outcomes>;
   readonly #active: ActiveRuns<Run>;
+  readonly #turns: Readonly<Record<QueueName, FairTurns<Run>>>;
   readonly #onUnavailable: (error: Error) => void;
   #draining = false;
 
   constructor(options: ExecutorOptions<Run, Outcomes>) {
     this.#options = options;
     this.#active = new ActiveRuns(options);
+    const turnsOf = (queue: QueueName): FairTurns<Run> => new FairTurns({ queue, ledger: options.ledger });
+    this.#turns = { backups: turnsOf("backups"), restores: turnsOf("restores"), discovery: turnsOf("discovery") };
     this.#onUnavailable = throttledErrors(options.log, "the control database does not answer");
   }
 
@@ -83,32 +96,40 @@ export class RunExecutor<Run, Outcomes extends OutcomeByJob> {
     return this.#active.size;
   }
 
-  /** One attempt, from claim to outcome. Never rejects. `onProgress` hears what is written to the row. */
-  async execute<J extends JobName>(
-    name: J,
-    runId: string,
-    onProgress: (progress: RunProgress) => void = () => {},
-  ): Promise<Verdict> {
+  /**
+   * One attempt of the run whose turn it is, from claim to outcome; waits for its turn. Never rejects. `onProgress` hears
+   * what is written to the row.
+   */
+  async execute(queue: QueueName, onProgress: (progress: RunProgress) => void = () => {}): Promise<Verdict> {
     if (this.#draining) return { end: "released" };
-    const claimedAt = performance.now();
-    let claim: Claim<Run> | null;
+    let turn: Turn<Run> | null;
     try {
-      claim = await this.#options.ledger.claim(runId);
+      turn = await this.#turns[queue].next();
     } catch (error) {
       this.#onUnavailable(asError(error));
       return { end: "unavailable", delayMs: UNAVAILABLE_DELAY_MS };
     }
-    if (claim === null) return { end: "refused" };
-    this.#options.observe?.({ event: "claimed", name, claim });
-    const active = this.#active.add(claim, claimedAt);
+    if (turn === null) return { end: this.#draining ? "released" : "refused" };
+    const { claim, askedAt } = turn;
+    this.#options.observe?.({ event: "claimed", name: claim.name, claim });
+    const active = this.#active.add(claim, askedAt);
     if (this.#draining) active.stop("shutdown");
+    const timer = this.#timeOut(active);
     try {
-      const verdict = await this.#attempt(name, active, onProgress);
-      this.#options.observe?.({ event: "ended", name, end: verdict.end, durationMs: performance.now() - claimedAt });
+      const verdict = await this.#attempt(active, onProgress);
+      const durationMs = performance.now() - askedAt;
+      this.#options.observe?.({ event: "ended", name: claim.name, end: verdict.end, durationMs });
       return verdict;
     } finally {
+      clearTimeout(timer);
       this.#active.remove(active);
+      this.#turns[queue].freed();
     }
+  }
+
+  /** Somebody says that this run is to be cancelled: looks in the database at once, if the run is here. */
+  hearOfCancellation(runId: string): Promise<void> {
+    return this.#active.hearOfCancellation(runId);
   }
 
   /**
@@ -117,6 +138,7 @@ export class RunExecutor<Run, Outcomes extends OutcomeByJob> {
    */
   async drain(times: { readonly graceMs: number; readonly stopMs: number }): Promise<number> {
     this.#draining = true;
+    for (const queue of QUEUES) this.#turns[queue].close();
     await this.#idleWithin(times.graceMs);
     this.#active.stopAll("shutdown");
     await this.#idleWithin(times.stopMs);
@@ -130,17 +152,13 @@ export class RunExecutor<Run, Outcomes extends OutcomeByJob> {
   }
 
   /** The one catch of all handlers. */
-  async #attempt<J extends JobName>(
-    name: J,
-    active: ActiveRun<Run>,
-    onProgress: (progress: RunProgress) => void,
-  ): Promise<Verdict> {
+  async #attempt(active: ActiveRun<Run>, onProgress: (progress: RunProgress) => void): Promise<Verdict> {
     const { claim } = active;
-    const { ledger, log } = this.#options;
+    const { ledger } = this.#options;
     const progress = this.#progressWriter(active, onProgress);
     try {
       active.signal.throwIfAborted();
-      const outcome = await this.#handle(name, active, progress);
+      const outcome = await this.#handle(claim.name, active, progress);
       progress.close();
       return await this.#record(active, async () =>
         (await ledger.succeed(claim, outcome)) ? { end: "succeeded" } : LOST,
@@ -153,18 +171,37 @@ export class RunExecutor<Run, Outcomes extends OutcomeByJob> {
         return await this.#record(active, async () => ((await ledger.cancel(claim)) ? CANCELLED : LOST));
       if (stopped === "shutdown")
         return await this.#record(active, async () => putBackVerdict(await ledger.release(claim), { end: "released" }));
-      const failure = this.#options.classify(error);
-      log.warn({ runId: claim.runId, kind: name, attempt: claim.attempt, failure }, "the attempt failed");
-      if (!failure.retryable || claim.attempt >= claim.maxAttempts) {
-        return await this.#record(active, async () =>
-          (await ledger.fail(claim, failure)) ? { end: "failed", failure } : LOST,
-        );
-      }
-      const delayMs = retryDelayMs(name, claim.attempt);
+      return await this.#recordFailure(active, stopped === "timed_out" ? active.signal.reason : error);
+    }
+  }
+
+  /** What a failed attempt means for its run: to be put off, tried again, or over. */
+  async #recordFailure(active: ActiveRun<Run>, error: unknown): Promise<Verdict> {
+    const { claim } = active;
+    const { ledger, log, classify, postponeMs } = this.#options;
+    const failure = classify(error);
+    log.warn({ runId: claim.runId, kind: claim.name, attempt: claim.attempt, failure }, "the attempt failed");
+    const waitMs = postponeMs?.(failure, claim.run) ?? null;
+    if (waitMs !== null) {
+      const postponed: Verdict = { end: "postponed", failure, delayMs: waitMs };
       return await this.#record(active, async () =>
-        putBackVerdict(await ledger.retry(claim, failure, delayMs), { end: "retry", failure, delayMs }, failure),
+        putBackVerdict(await ledger.postpone(claim, failure, waitMs), postponed),
       );
     }
+    if (!failure.retryable || claim.attempt >= claim.maxAttempts) {
+      return await this.#record(active, async () =>
+        (await ledger.fail(claim, failure)) ? { end: "failed", failure } : LOST,
+      );
+    }
+    const delayMs = retryDelayMs(claim.name, claim.attempt);
+    return await this.#record(active, async () =>
+      putBackVerdict(await ledger.retry(claim, failure, delayMs), { end: "retry", failure, delayMs }, failure),
+    );
+  }
+
+  #timeOut({ claim, stop }: ActiveRun<Run>): NodeJS.Timeout {
+    const timeoutMs = this.#options.timeoutsMs?.[claim.name] ?? JOBS[claim.name].timeoutMs;
+    return setTimeout(stop, timeoutMs, "timed_out").unref();
   }
 
   #handle<J extends JobName>(name: J, active: ActiveRun<Run>, progress: ProgressWriter): Promise<Outcomes[J]> {

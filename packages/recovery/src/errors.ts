@@ -116,6 +116,12 @@ export const ERROR_CATALOG = {
   // the run
   cancelled: { retryable: false, status: 409, summary: "The run was cancelled." },
   lease_lost: { retryable: true, status: 409, summary: "Another worker took the run over." },
+  run_timed_out: { retryable: true, status: 504, summary: "The attempt took longer than a run of its kind may." },
+  crash_loop: {
+    retryable: false,
+    status: 500,
+    summary: "Worker after worker died with this run in its hands, so it is not tried again.",
+  },
   internal: { retryable: false, status: 500, summary: "A defect in Rowback." },
 } as const satisfies Record<string, { retryable: boolean; status: number; summary: string }>;
 

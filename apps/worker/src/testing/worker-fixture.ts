@@ -28,13 +28,20 @@ export interface WorkerFixture {
   /** Starts a worker in this process; it is closed with the test. */
   start(options?: WorkerOptions, config?: Partial<Config>): Promise<RunningWorker>;
   /** Writes a queued run (a verification of nothing in particular, unless told) and leaves the queue alone. */
-  insert(options?: { kind?: "backup_verify" | "backup" | "discovery"; maxAttempts?: number }): Promise<Run>;
+  insert(options?: AskedRun): Promise<Run>;
   /** `insert`, then the job. */
-  ask(options?: { kind?: "backup_verify" | "backup" | "discovery"; maxAttempts?: number }): Promise<Run>;
+  ask(options?: AskedRun): Promise<Run>;
   enqueue(run: { readonly id: string; readonly kind: JobName }): Promise<void>;
   run(runId: string): Promise<Run>;
   /** Waits until the run is in this state. */
   until(runId: string, status: Run["status"], timeoutMs?: number): Promise<Run>;
+}
+
+interface AskedRun {
+  readonly kind?: "backup_verify" | "backup" | "discovery";
+  readonly maxAttempts?: number;
+  /** The fixture's tenant unless told. */
+  readonly tenantId?: string;
 }
 
 export interface FixtureOptions {
@@ -60,6 +67,8 @@ export async function workerFixture(name: string, options: FixtureOptions = {}):
     host: "127.0.0.1",
     metricsPort: 0,
     concurrency: 4,
+    limits: { perTenant: 100, perSource: 100 },
+    timeoutsMs: {},
     sourceConnections: 4,
     graceMs: 0,
     logLevel: "silent",
@@ -93,19 +102,19 @@ export async function workerFixture(name: string, options: FixtureOptions = {}):
       workers.push(worker);
       return worker;
     },
-    insert: async ({ kind = "backup_verify", maxAttempts = JOBS[kind].attempts } = {}) => {
+    insert: async ({ kind = "backup_verify", maxAttempts = JOBS[kind].attempts, tenantId: of = tenantId } = {}) => {
       const asked = { sourceId, maxAttempts, requestedBy: "user-1" };
       const result =
         kind === "backup"
           ? await insertBackupRun(
               db.system,
-              { ...asked, tenantId, params: { tables: null, purpose: "manual" } },
+              { ...asked, tenantId: of, params: { tables: null, purpose: "manual" } },
               { type: "full", purpose: "manual", tables: null },
             )
           : await insertRun(db.system, {
               ...asked,
               kind,
-              tenantId: kind === "discovery" ? null : tenantId,
+              tenantId: kind === "discovery" ? null : of,
               params: kind === "discovery" ? {} : { backupId: randomUUID() },
             });
       if (result.outcome !== "created") throw new Error(`expected a new run, got ${result.outcome}`);

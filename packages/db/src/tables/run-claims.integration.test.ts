@@ -35,6 +35,7 @@ describe("the fence", () => {
           leaseEnded: false,
           cancelRequested: false,
           claims: 0,
+          crashes: 0,
         },
         real: { system: control.db.system, owner: control.database.pool, runId, claims: [] },
       };

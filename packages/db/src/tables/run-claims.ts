@@ -5,7 +5,7 @@ import { ClaimedRun, RUN_COLUMNS, type RunClaim, type RunError } from "./run-row
 
 // The queue's clock and the database's round differently. A retry that came some milliseconds before its row says so
 // would be refused and wait for the sweeper; one that runs a second early harms nobody.
-const EARLY_MS = 1_000;
+export const EARLY_MS = 1_000;
 
 // Built once: a schema made per call costs more than the statement's round trip.
 const ClaimedOrCancelled = ClaimedRun.extend({ attemptToken: z.uuid().nullable() });
@@ -147,6 +147,29 @@ export async function releaseRun(q: Queryable, claim: RunClaim): Promise<Requeue
 WHERE r.id = $1 AND r.attempt_token = $2 AND r.status = 'running'
 RETURNING r.status, r.available_at AS "availableAt"`,
     values: [claim.runId, claim.attemptToken],
+  });
+  return firstRow(result, Requeued);
+}
+
+/**
+ * Puts the run back until what it needs is well again, in `delayMs`, without costing an attempt; `error` says what it
+ * waits for. Null: the lease is lost.
+ */
+export async function postponeRun(
+  q: Queryable,
+  claim: RunClaim,
+  wait: { readonly delayMs: number; readonly error: RunError },
+): Promise<Requeued | null> {
+  const result = await q.query({
+    name: "postpone_run",
+    text: `UPDATE runs r SET
+  status = CASE WHEN r.cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,
+  finished_at = CASE WHEN r.cancel_requested_at IS NOT NULL THEN now() END,
+  attempt = r.attempt - 1, available_at = now() + $3 * interval '1 millisecond', error = $4,
+  attempt_token = NULL, lease_until = NULL, updated_at = now()
+WHERE r.id = $1 AND r.attempt_token = $2 AND r.status = 'running'
+RETURNING r.status, r.available_at AS "availableAt"`,
+    values: [claim.runId, claim.attemptToken, wait.delayMs, jsonb(wait.error)],
   });
   return firstRow(result, Requeued);
 }

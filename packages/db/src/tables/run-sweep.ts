@@ -60,22 +60,28 @@ export type TakenBackRun = z.infer<typeof TakenBack>;
 
 /**
  * Takes back up to `limit` runs whose lease ended, in one statement: queued again where attempts are left (enqueue
- * those), else failed with `error`; cancelled where that was asked for. Two sweepers at once share the work.
+ * those), else failed with `error`; cancelled where that was asked for. A run that took `crashes.most` workers with it
+ * fails with `crashes.error`, whatever attempts are left. Two sweepers at once share the work.
  */
 export async function takeBackExpiredRuns(
   q: Queryable,
-  sweep: { readonly limit: number; readonly error: RunError },
+  sweep: {
+    readonly limit: number;
+    readonly error: RunError;
+    readonly crashes: { readonly most: number; readonly error: RunError };
+  },
 ): Promise<TakenBackRun[]> {
   const result = await q.query({
     text: `WITH expired AS (
   SELECT id FROM runs WHERE status = 'running' AND lease_until < now() ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED)
 UPDATE runs r SET
-  status = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled' WHEN r.attempt < r.max_attempts THEN 'queued' ELSE 'failed' END,
-  finished_at = CASE WHEN r.cancel_requested_at IS NOT NULL OR r.attempt >= r.max_attempts THEN now() END,
-  error = $2, available_at = now(), attempt_token = NULL, lease_until = NULL, updated_at = now()
+  status = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled'
+    WHEN r.attempt < r.max_attempts AND r.crashes + 1 < $3 THEN 'queued' ELSE 'failed' END,
+  finished_at = CASE WHEN r.cancel_requested_at IS NOT NULL OR r.attempt >= r.max_attempts OR r.crashes + 1 >= $3 THEN now() END,
+  error = CASE WHEN r.crashes + 1 >= $3 THEN $4::jsonb ELSE $2::jsonb END, crashes = r.crashes + 1, available_at = now(), attempt_token = NULL, lease_until = NULL, updated_at = now()
 FROM expired WHERE r.id = expired.id
 RETURNING r.id, r.kind, r.tenant_id AS "tenantId", r.worker, r.status`,
-    values: [sweep.limit, jsonb(sweep.error)],
+    values: [sweep.limit, jsonb(sweep.error), sweep.crashes.most, jsonb(sweep.crashes.error)],
   });
   return allRows(result, TakenBack);
 }

@@ -7,6 +7,7 @@ import {
   cancelRun,
   claimRun,
   failRun,
+  postponeRun,
   recordProgress,
   releaseRun,
   renewLeases,
@@ -26,6 +27,7 @@ export interface FenceModel {
   leaseEnded: boolean;
   cancelRequested: boolean;
   claims: number;
+  crashes: number;
 }
 
 /** The same run in a real database. */
@@ -40,6 +42,7 @@ type Command = fc.AsyncCommand<FenceModel, FenceReal>;
 
 const ERROR = { code: "store_error", message: "boom", retryable: true };
 const HOUR_MS = 3_600_000;
+const MOST_CRASHES = 3;
 
 /** After every command the row must be what the model says, and only the holder's token may be in it. */
 function command(name: string, possible: (model: FenceModel) => boolean, run: Command["run"]): Command {
@@ -162,6 +165,16 @@ const continuing: readonly ((writer: Writer) => Command)[] = [
         giveBack(model);
       },
     ),
+  (writer) =>
+    writeBy(
+      "postpone",
+      writer,
+      async (system, mine) => (await postponeRun(system, mine, { delayMs: 0, error: ERROR })) !== null,
+      (model) => {
+        model.attempt -= 1;
+        giveBack(model);
+      },
+    ),
 ];
 
 const ending: readonly ((writer: Writer) => Command)[] = [
@@ -222,12 +235,18 @@ const sweep: Command = command(
   "the sweeper comes by",
   () => true,
   async (model, real) => {
-    const taken = await takeBackExpiredRuns(real.system, { limit: 100, error: ERROR });
+    const taken = await takeBackExpiredRuns(real.system, {
+      limit: 100,
+      error: ERROR,
+      crashes: { most: MOST_CRASHES, error: ERROR },
+    });
     if (model.status !== "running" || !model.leaseEnded) {
       expect(taken.map((run) => run.id)).not.toContain(real.runId);
       return;
     }
-    giveBack(model);
+    model.crashes += 1;
+    if (model.crashes < MOST_CRASHES || model.cancelRequested) giveBack(model);
+    else end(model, "failed");
     expect(taken).toContainEqual(expect.objectContaining({ id: real.runId, status: model.status }));
   },
 );

@@ -1,8 +1,21 @@
 import { randomUUID } from "node:crypto";
-import type { Claim, Failure, HeldClaim, PutBack, RunLedger, RunProgress } from "../ledger.ts";
+import { JOBS, type JobName } from "../catalog.ts";
+import type {
+  Claim,
+  ClaimRequest,
+  Failure,
+  FairClaims,
+  HeldClaim,
+  PutBack,
+  RunLedger,
+  RunProgress,
+} from "../ledger.ts";
 
 export interface MemoryRun {
   readonly id: string;
+  readonly name: JobName;
+  /** Of another run, whose worker takes it. */
+  readonly isChild: boolean;
   status: "queued" | "running" | "succeeded" | "failed" | "cancelled";
   attempt: number;
   maxAttempts: number;
@@ -19,10 +32,16 @@ export class MemoryLedger implements RunLedger<MemoryRun, unknown> {
   readonly runs = new Map<string, MemoryRun>();
   down = false;
   renewals = 0;
+  /** How many runs of a queue may be running. */
+  most = Number.POSITIVE_INFINITY;
+  /** The calls of `claimFair`. */
+  readonly asked: ClaimRequest[] = [];
 
-  add(options: { maxAttempts?: number } = {}): MemoryRun {
+  add(options: { maxAttempts?: number; name?: JobName; isChild?: boolean } = {}): MemoryRun {
     const run: MemoryRun = {
       id: randomUUID(),
+      name: options.name ?? "backup",
+      isChild: options.isChild ?? false,
       status: "queued",
       attempt: 0,
       maxAttempts: options.maxAttempts ?? 3,
@@ -43,6 +62,18 @@ export class MemoryLedger implements RunLedger<MemoryRun, unknown> {
     run.token = null;
   }
 
+  /** The first that was added comes first: fairness among tenants is the database's. */
+  async claimFair(request: ClaimRequest): Promise<FairClaims<MemoryRun>> {
+    this.#answer();
+    this.asked.push(request);
+    const ofQueue = [...this.runs.values()].filter((run) => JOBS[run.name].queue === request.queue && !run.isChild);
+    const running = ofQueue.filter((run) => run.status === "running").length;
+    const due = ofQueue.filter((run) => run.status === "queued" && run.availableAt <= Date.now() + 1_000);
+    const taken = due.slice(0, Math.max(0, Math.min(request.wanted, this.most - running)));
+    const claims = (await Promise.all(taken.map((run) => this.claim(run.id)))).filter((claim) => claim !== null);
+    return { claims, othersWait: due.length > claims.length };
+  }
+
   async claim(runId: string): Promise<Claim<MemoryRun> | null> {
     this.#answer();
     const run = this.runs.get(runId);
@@ -51,7 +82,7 @@ export class MemoryLedger implements RunLedger<MemoryRun, unknown> {
     run.status = "running";
     run.attempt += 1;
     run.token = randomUUID();
-    return { runId, token: run.token, attempt: run.attempt, maxAttempts: run.maxAttempts, run };
+    return { runId, name: run.name, token: run.token, attempt: run.attempt, maxAttempts: run.maxAttempts, run };
   }
 
   async renew(claims: readonly Claim<MemoryRun>[]): Promise<HeldClaim[]> {
@@ -102,6 +133,16 @@ export class MemoryLedger implements RunLedger<MemoryRun, unknown> {
     const held = this.#end(claim, (run) => {
       run.status = "queued";
       run.attempt -= 1;
+    });
+    return held ? "queued" : null;
+  }
+
+  async postpone(claim: Claim<MemoryRun>, failure: Failure, delayMs: number): Promise<PutBack | null> {
+    const held = this.#end(claim, (run) => {
+      run.status = "queued";
+      run.attempt -= 1;
+      run.failure = failure;
+      run.availableAt = Date.now() + delayMs;
     });
     return held ? "queued" : null;
   }
