@@ -65,7 +65,7 @@ async function loadDiffering(session: RestoreSession, compared: ComparedTable, l
 
 /** Where the live rows of marked buckets are, as COPY text of `picked`; null: too many. */
 async function pickLive(session: RestoreSession, compared: ComparedTable, live: RowSieve): Promise<Buffer[] | null> {
-  const places = live.markedPlaces();
+  const places = live.markedPlaces(MOST_PICKED);
   if (places === null) return readPlaces(session, compared, live);
   if (places.length > MOST_PICKED) return null;
   return places.map(({ block, offset }) => Buffer.from(`${compared.table.oid}\t(${block},${offset})\n`));

@@ -94,6 +94,9 @@ describe("RowSieve", () => {
     const places = live.markedPlaces();
     expect(places).toContainEqual({ block: 77_000, offset: 77 });
     expect(places?.length).toBeLessThan(10);
+    live.markDiffering(sieveOf([], { key: [0], expectedRows: 2000 }));
+    expect(live.markedPlaces()?.length).toBe(2000);
+    expect(live.markedPlaces(10)?.length, "no list of a whole table").toBe(11);
     const crowded = sieveOf(rows, { key: [0], expectedRows: 1, places: true });
     expect(crowded.markedPlaces()).toBeNull();
     const large = sieveOf(["(4294967295,65535)\ta"], { places: true });

@@ -161,14 +161,17 @@ export class RowSieve {
     return differing;
   }
 
-  /** The places of the rows in marked buckets; null when they were not remembered, or not all of them. */
-  markedPlaces(): Place[] | null {
+  /**
+   * The places of the rows in marked buckets; null when they were not remembered, or not all of them. When there are more than
+   * `most`, one more than that: enough to know.
+   */
+  markedPlaces(most: number = Number.POSITIVE_INFINITY): Place[] | null {
     this.#end();
     const placed = this.#exports.placed.value >>> 0;
     if (this.#leading === 0 || this.#longRows > 0 || placed > this.#exports.places_limit.value) return null;
     const entries = new Uint32Array(this.#memory.buffer, this.#placesAt, placed * 3);
     const places: Place[] = [];
-    for (let at = 0; at < entries.length; at += 3) {
+    for (let at = 0; at < entries.length && places.length <= most; at += 3) {
       if (this.#marks[entries[at] ?? 0] !== 1) continue;
       places.push({ block: entries[at + 1] ?? 0, offset: entries[at + 2] ?? 0 });
     }
