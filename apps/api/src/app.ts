@@ -12,6 +12,7 @@ import { problems, sendProblem } from "./errors.ts";
 import { metrics } from "./metrics.ts";
 import { openapi } from "./openapi.ts";
 import { adminRoutes } from "./routes/admin.ts";
+import { apiKeyRoutes } from "./routes/api-keys.ts";
 import { backupRoutes } from "./routes/backups.ts";
 import { restoreRoutes } from "./routes/restores.ts";
 import { runRoutes } from "./routes/runs.ts";
@@ -68,6 +69,7 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
     restoreRoutes,
     sourceRoutes,
     tenantRoutes,
+    apiKeyRoutes,
     adminRoutes,
   ]) {
     await app.register(routes(context));

@@ -19,13 +19,20 @@ export type AuditAction =
   | "source.discover"
   | "tenant.create"
   | "member.set"
-  | "member.remove";
+  | "member.remove"
+  | "api-key.create"
+  | "api-key.revoke";
 
-/** Notes who did what from where, in the transaction of the deed. `before` and `after` hold no secret. */
+/**
+ * Notes who did what from where, in the transaction of the deed. `before` and `after` hold no secret. Who came by an API
+ * key is its maker, and `after` names the key.
+ */
 export async function audit(
   client: Queryable,
   request: FastifyRequest,
   entry: Omit<NewAuditEntry, "userId" | "action" | "ip"> & { action: AuditAction },
 ): Promise<void> {
-  await insertAuditEntry(client, { ...entry, userId: callerOf(request).userId, ip: request.ip });
+  const { userId, apiKey } = callerOf(request);
+  const after = apiKey === null ? entry.after : { ...Object(entry.after), apiKeyId: apiKey.id };
+  await insertAuditEntry(client, { ...entry, after, userId, ip: request.ip });
 }

@@ -23,10 +23,13 @@ export const openapi = fp(async (app: FastifyInstance) => {
         { name: "runs", description: "Everything that was asked for, and how far it is." },
         { name: "sources", description: "The databases that hold tenants' rows. For operators." },
         { name: "tenants", description: "Who is a customer, and who may act for one." },
+        { name: "api-keys", description: "For programs: one tenant, some permissions, an end." },
         { name: "service", description: "Is it alive?" },
       ],
       components: {
-        securitySchemes: { bearer: { type: "http", scheme: "bearer", bearerFormat: "JWT" } },
+        securitySchemes: {
+          bearer: { type: "http", scheme: "bearer", description: "A JWT of your identity provider, or an API key." },
+        },
       },
       security: [{ bearer: [] }],
     },

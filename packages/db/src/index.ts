@@ -11,6 +11,16 @@ export type { Json } from "./rows.ts";
 export { hasEnded, RUN_EVENTS, RUN_STATES, RUN_TRANSITIONS, type RunEvent, type RunState } from "./run-states.ts";
 export { openSecret, SealedSecretError, sealSecret } from "./sealed-secret.ts";
 export {
+  type ApiKey,
+  findLiveApiKey,
+  getApiKey,
+  insertApiKey,
+  type LiveApiKey,
+  listApiKeys,
+  recordApiKeyUse,
+  revokeApiKey,
+} from "./tables/api-keys.ts";
+export {
   type AuditEntry,
   type AuditFilter,
   insertAuditEntry,

@@ -4,7 +4,8 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
 import { sendProblem } from "../errors.ts";
 import { adminSessionUser } from "./admin-session.ts";
-import { type Access, type Caller, callerOf } from "./caller.ts";
+import { findKeyCaller, readApiKey } from "./api-key.ts";
+import { type Access, type Caller, callerOf, isAllowed } from "./caller.ts";
 import { findCaller } from "./membership.ts";
 import { mayDo, PERMISSIONS, type Permission } from "./permissions.ts";
 import { type TokenVerifier, unauthenticated } from "./token-verifier.ts";
@@ -27,8 +28,7 @@ export const authentication = fp<AuthenticationOptions>(async (app: FastifyInsta
     const { access, signInAt } = request.routeOptions.config;
     if (access === "public") return;
     try {
-      const userId = await authenticatedUser(request, options);
-      request.caller = await authorise(options.db, request, userId, access);
+      request.caller = await authorise(options, request, access);
     } catch (error) {
       // Answered here and not thrown: a plugin's own error handler (Bull Board has one) would make a 500 of it.
       if (signInAt !== undefined && isPageLoad(request) && isUnauthenticated(error))
@@ -44,14 +44,6 @@ function isPageLoad(request: FastifyRequest): boolean {
 
 function isUnauthenticated(error: unknown): boolean {
   return error instanceof RecoveryError && error.code === "unauthenticated";
-}
-
-async function authenticatedUser(request: FastifyRequest, options: AuthenticationOptions): Promise<string> {
-  if (request.headers.authorization === undefined && request.url.startsWith("/admin/")) {
-    const user = adminSessionUser(request.headers.cookie, options.secretKey, new Date());
-    if (user !== null) return user;
-  }
-  return options.tokens.userOf(bearerOf(request));
 }
 
 /** RFC 6750 §2.1. Throws `unauthenticated`. */
@@ -73,25 +65,39 @@ export function requirePermission(request: FastifyRequest, permission: Permissio
 }
 
 async function authorise(
-  db: ControlDatabase,
+  options: AuthenticationOptions,
   request: FastifyRequest,
-  userId: string,
   access: Access | undefined,
 ): Promise<Caller> {
   if (access === undefined || access === "public") throw forbidden("anything here");
-  const named = request.headers["x-tenant-id"];
-  const caller = await findCaller(db, userId, {
-    namedTenant: typeof named === "string" ? named : undefined,
-    needsTenant: (isOperator) =>
-      access !== "any-user" && !(isOperator && mayDo("operator", access)) && isForMembers(access),
-  });
+  const caller = await identify(options, request, access);
   if (access !== "any-user" && !isAllowed(caller, access)) throw forbidden(access);
   return caller;
 }
 
-function isAllowed(caller: Caller, permission: Permission): boolean {
-  if (caller.isOperator && mayDo("operator", permission)) return true;
-  return caller.tenant !== null && mayDo(caller.tenant.role, permission);
+/** Who asks, by API key, session or token, and for which tenant. */
+async function identify(
+  { db, tokens, secretKey }: AuthenticationOptions,
+  request: FastifyRequest,
+  access: Permission | "any-user",
+): Promise<Caller> {
+  const named = request.headers["x-tenant-id"];
+  const namedTenant = typeof named === "string" ? named : undefined;
+  const session = sessionUser(request, secretKey);
+  if (session === null) {
+    const apiKey = readApiKey(bearerOf(request));
+    if (apiKey !== null) return findKeyCaller(db, apiKey, namedTenant, request.log);
+  }
+  return findCaller(db, session ?? (await tokens.userOf(bearerOf(request))), {
+    namedTenant,
+    needsTenant: (isOperator) =>
+      access !== "any-user" && !(isOperator && mayDo("operator", access)) && isForMembers(access),
+  });
+}
+
+function sessionUser(request: FastifyRequest, secretKey: Buffer): string | null {
+  if (request.headers.authorization !== undefined || !request.url.startsWith("/admin/")) return null;
+  return adminSessionUser(request.headers.cookie, secretKey, new Date());
 }
 
 function isForMembers(permission: Permission): boolean {
@@ -99,7 +105,7 @@ function isForMembers(permission: Permission): boolean {
 }
 
 function forbidden(permission: string): RecoveryError {
-  return new RecoveryError("forbidden", `Your role does not include ${permission}.`, {
+  return new RecoveryError("forbidden", `Your role, or your API key, does not include ${permission}.`, {
     hint: "Ask an admin of your tenant, or an operator.",
   });
 }

@@ -1,6 +1,6 @@
 import { RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyRequest } from "fastify";
-import type { Permission, Role } from "./permissions.ts";
+import { mayDo, type Permission, type Role } from "./permissions.ts";
 
 /** What a route asks of its caller: a permission, any valid token, or nothing at all. */
 export type Access = Permission | "any-user" | "public";
@@ -12,6 +12,8 @@ export interface Caller {
   readonly userId: string;
   readonly isOperator: boolean;
   readonly tenant: { readonly id: string; readonly role: TenantRole } | null;
+  /** The API key that speaks for the user, and the permissions it has at most; null: the user himself. */
+  readonly apiKey: { readonly id: string; readonly scopes: readonly string[] } | null;
 }
 
 /** A member's request: what tenants' routes get. */
@@ -47,4 +49,10 @@ export function tenantCallerOf(request: FastifyRequest): TenantCaller {
   if (tenant === null)
     throw new RecoveryError("internal", "the route's permission is an operator's, yet it asks for a tenant");
   return { userId, tenantId: tenant.id, isOperator };
+}
+
+/** Whether the caller's role includes the permission, and his API key, if he came with one, does too. */
+export function isAllowed({ isOperator, tenant, apiKey }: Caller, permission: Permission): boolean {
+  if (apiKey !== null && !apiKey.scopes.includes(permission)) return false;
+  return (isOperator && mayDo("operator", permission)) || (tenant !== null && mayDo(tenant.role, permission));
 }

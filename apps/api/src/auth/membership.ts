@@ -12,7 +12,8 @@ export interface Asked {
 }
 
 /**
- * The one place that finds a request's tenant (AUDIT B1): among the memberships in `user_tenants`, and nowhere else.
+ * The one place that finds a person's tenant (AUDIT B1): among the memberships in `user_tenants`, and nowhere else.
+ * (An API key has one tenant, and only while its maker is a member there: `findKeyCaller`.)
  * Throws `not_found` for a tenant that is not the user's, in the words for one that does not exist; `invalid_request`
  * where a member of several names none; `forbidden` where a member of none needs one.
  */
@@ -26,6 +27,7 @@ export async function findCaller(db: ControlDatabase, userId: string, asked: Ask
     userId,
     isOperator: operator,
     tenant: membership === null ? null : { id: membership.tenantId, role: membership.role },
+    apiKey: null,
   };
 }
 

@@ -17,12 +17,41 @@ export const PERMISSIONS = {
   "restore:apply": DECIDERS,
   /** A tenant's runs for its members; for operators the runs that are no tenant's, such as discoveries. */
   "run:read": [...EVERY_MEMBER, "operator"],
+  "schedule:manage": DECIDERS,
+  "dr:manage": DECIDERS,
+  "settings:read": EVERY_MEMBER,
+  "settings:manage": DECIDERS,
+  /** To make API keys, and to see and revoke one's own. */
+  "api-key:create": MAKERS,
+  /** To see and revoke those of others too. */
+  "api-key:manage": DECIDERS,
   "tenant:manage": ["operator"],
   "source:manage": ["operator"],
   "queue:manage": ["operator"],
+  /** What is left to operators alone and has no name of its own: quotas and limits. */
+  operator: ["operator"],
 } as const satisfies Record<string, readonly Role[]>;
 
 export type Permission = keyof typeof PERMISSIONS;
+
+/**
+ * What a person may hand on to an API key. Not the rest: with a key that leaked nobody may make another key, lift a
+ * tenant's own rules, or act as an operator.
+ */
+export const KEY_SCOPES = [
+  "backup:create",
+  "backup:read",
+  "backup:verify",
+  "backup:cancel",
+  "backup:delete",
+  "restore:preview",
+  "restore:read",
+  "restore:apply",
+  "run:read",
+  "schedule:manage",
+  "dr:manage",
+  "settings:read",
+] as const satisfies readonly Permission[];
 
 /** Whether a role is enough. */
 export function mayDo(role: Role, permission: Permission): boolean {

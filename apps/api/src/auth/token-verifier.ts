@@ -57,7 +57,7 @@ function keyFinder(settings: TokenSettings, log: Pick<FastifyBaseLogger, "warn">
 /** One answer for a missing, expired, altered or malformed credential: the difference helps only an attacker. */
 export function unauthenticated(cause?: unknown): RecoveryError {
   return new RecoveryError("unauthenticated", "The request carries no valid bearer token.", {
-    hint: "Send Authorization: Bearer <token>, an unexpired JWT with sub and exp.",
+    hint: "Send Authorization: Bearer <credential>: an unexpired JWT with sub and exp, or a live API key.",
     cause,
   });
 }

@@ -6,12 +6,14 @@ import {
   listMemberships,
   listTenants,
   MEMBER_ROLES,
+  type Membership,
   removeMember,
   setMember,
   type Tenant,
   withSystem,
 } from "@rowback/db";
 import { RecoveryError } from "@rowback/recovery/errors";
+import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { audit } from "../audit.ts";
@@ -87,9 +89,9 @@ export function tenantRoutes({ db }: ApiContext): FastifyPluginAsyncZod {
         },
       },
       async (request) => {
-        const { userId, isOperator } = callerOf(request);
+        const { isOperator } = callerOf(request);
         if (!isOperator) {
-          const memberships = await listMemberships(db.system, userId);
+          const memberships = await visibleMemberships(db, request);
           return {
             items: memberships.map(({ tenantId, tenantName, role }) => ({ id: tenantId, name: tenantName, role })),
             next: null,
@@ -114,9 +116,9 @@ export function tenantRoutes({ db }: ApiContext): FastifyPluginAsyncZod {
       },
       async (request) => {
         const { id } = request.params;
-        const { userId, isOperator } = callerOf(request);
+        const { isOperator } = callerOf(request);
         const isMember = async (): Promise<boolean> =>
-          (await listMemberships(db.system, userId)).some(({ tenantId }) => tenantId === id.toLowerCase());
+          (await visibleMemberships(db, request)).some(({ tenantId }) => tenantId === id.toLowerCase());
         const tenant = isOperator || (await isMember()) ? await getTenant(db.system, id) : null;
         if (tenant === null) throw notFound("tenant");
         return toTenantView(tenant);
@@ -179,13 +181,20 @@ export function tenantRoutes({ db }: ApiContext): FastifyPluginAsyncZod {
       async (request, reply) => {
         const { id: tenantId, userId } = request.params;
         await withSystem(db, async (client) => {
-          if (!(await removeMember(client, userId, tenantId))) throw notFound("member");
+          if (!(await removeMember(client, userId, tenantId, callerOf(request).userId))) throw notFound("member");
           await audit(client, request, { action: "member.remove", tenantId, before: { userId } });
         });
         return reply.code(204).send();
       },
     );
   };
+}
+
+/** A person's tenants; of an API key only its own, whatever else its maker is a member of. */
+async function visibleMemberships(db: ApiContext["db"], request: FastifyRequest): Promise<Membership[]> {
+  const { userId, apiKey, tenant } = callerOf(request);
+  const memberships = await listMemberships(db.system, userId);
+  return apiKey === null ? memberships : memberships.filter(({ tenantId }) => tenantId === tenant?.id);
 }
 
 function toTenantView({ id, name, sourceId, key, createdAt }: Tenant): z.infer<typeof TenantView> {

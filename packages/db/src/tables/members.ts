@@ -43,11 +43,22 @@ ON CONFLICT (user_id, tenant_id) DO UPDATE SET role = EXCLUDED.role`,
   });
 }
 
-/** Ends a membership. False when there was none. System only. */
-export async function removeMember(q: Queryable, userId: string, tenantId: string): Promise<boolean> {
+/**
+ * Ends a membership, and for good the API keys that the member made: back in the tenant one day, he makes new ones.
+ * False when there was none. System only.
+ */
+export async function removeMember(
+  q: Queryable,
+  userId: string,
+  tenantId: string,
+  removedBy: string,
+): Promise<boolean> {
   const result = await q.query({
-    text: "DELETE FROM user_tenants WHERE user_id = $1 AND tenant_id = $2",
-    values: [userId, tenantId],
+    text: `WITH gone AS (DELETE FROM user_tenants WHERE user_id = $1 AND tenant_id = $2 RETURNING user_id, tenant_id),
+keys AS (UPDATE api_keys k SET revoked_at = now(), revoked_by = $3 FROM gone
+  WHERE k.tenant_id = gone.tenant_id AND k.created_by = gone.user_id AND k.revoked_at IS NULL)
+SELECT FROM gone`,
+    values: [userId, tenantId, removedBy],
   });
   return result.rowCount === 1;
 }

@@ -98,8 +98,8 @@ describe("tenants and people", () => {
       { tenantId: otherTenantId, tenantName: "zenith", role: "member" },
     ]);
     expect(await withTenant(control.db, tenantId, (client) => listMembers(client, otherTenantId))).toEqual([]);
-    expect(await removeMember(system, "ann", tenantId)).toBe(true);
-    expect(await removeMember(system, "ann", tenantId)).toBe(false);
+    expect(await removeMember(system, "ann", tenantId, "ops")).toBe(true);
+    expect(await removeMember(system, "ann", tenantId, "ops")).toBe(false);
     expect(await listMemberships(system, "nobody")).toEqual([]);
 
     await addOperator(system, "ops");
