@@ -20,6 +20,8 @@ export const ManifestColumn = z.object({
   notNull: z.boolean(),
   /** `always`/`by default` for identity columns. */
   identity: z.enum(["always", "by default"]).nullable(),
+  /** `pg_attribute.attnum`: what a column keeps when it is renamed. Backups made before there was a change log lack it. */
+  attnum: z.int().positive().optional(),
 });
 export type ManifestColumn = z.infer<typeof ManifestColumn>;
 

@@ -189,7 +189,7 @@ function manifestTable(
   return {
     table: source.table,
     scope,
-    columns: columns.map(({ name, type, notNull, identity }) => ({ name, type, notNull, identity })),
+    columns: columns.map(({ name, type, notNull, identity, attnum }) => ({ name, type, notNull, identity, attnum })),
     key: source.key === null ? null : [...source.key],
     rawBytes: written.rawBytes,
     fingerprint: written.fingerprint,

@@ -85,7 +85,7 @@ export async function openSegment(
  */
 export async function* readBlocks(
   store: ObjectStore,
-  segment: Segment,
+  segment: Pick<Segment, "key">,
   blocks: readonly SegmentBlock[],
   options: CallOptions = {},
 ): AsyncGenerator<ReadBlock> {
