@@ -114,7 +114,7 @@ async function enqueueLostRuns(
     after = runs.at(-1);
     if (runs.length < BATCH) break;
   }
-  if (added > 0) log.warn({ runs: added }, "enqueued runs whose jobs were lost");
+  if (added > 0) log.info({ runs: added }, "enqueued runs that had no job: it was lost, or was another run's ticket");
 }
 
 /** Removes backups whose grace is over, then what crashed backups left in the store. */

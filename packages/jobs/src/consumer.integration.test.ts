@@ -21,7 +21,11 @@ interface Bench {
   readonly ledger: MemoryLedger;
   readonly producer: Producer;
   readonly queues: OpenQueues;
-  consume(handler: AnyHandler, others?: Partial<Handlers<MemoryRun, AnyOutcomes>>): Consumer;
+  consume(
+    handler: AnyHandler,
+    others?: Partial<Handlers<MemoryRun, AnyOutcomes>>,
+    options?: { readonly watchMs: number },
+  ): Consumer;
   jobState(name: JobName, runId: string): Promise<string>;
 }
 
@@ -41,7 +45,7 @@ function bench(): Bench {
     ledger,
     producer,
     queues,
-    consume: (handler, others) => {
+    consume: (handler, others, { watchMs } = { watchMs: 100 }) => {
       const consumer = createConsumer<MemoryRun, AnyOutcomes>({
         ...location,
         concurrency: { backups: 4, restores: 2, discovery: 1 },
@@ -49,7 +53,7 @@ function bench(): Bench {
         ledger,
         classify,
         log: silent,
-        watchMs: 100,
+        watchMs,
       });
       consumers.push(consumer);
       return consumer;
@@ -107,6 +111,18 @@ test("a permanent failure and a cancelled run are not tried again", async () => 
     { status: "failed", attempt: 1 },
     { status: "cancelled", attempt: 1 },
   ]);
+});
+
+test("a cancellation that somebody tells of reaches the worker though it does not look by itself", async () => {
+  const { ledger, producer, consume } = bench();
+  const run = ledger.add();
+  const consumer = consume((task) => untilStopped(task.signal), {}, { watchMs: 3_600_000 });
+  await consumer.ready();
+  await producer.enqueue("backup", { runId: run.id });
+  await vi.waitFor(() => expect(run.status).toBe("running"), soon);
+  run.cancelRequested = true;
+  await producer.tellOfCancellation(run.id);
+  await vi.waitFor(() => expect(run.status).toBe("cancelled"), soon);
 });
 
 test("a database that is away at the claim costs a wait, not the run", async () => {

@@ -1,4 +1,5 @@
 import { type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
+import { listenForCancellations } from "./cancellations.ts";
 import { QUEUES, type QueueName, type RunPayload } from "./catalog.ts";
 import { connectConsumer, type QueueLocation } from "./connection.ts";
 import { LEASE_MS } from "./ledger.ts";
@@ -68,6 +69,7 @@ export function createConsumer<Run, Outcomes extends OutcomeByJob>(options: Cons
       }),
   );
   for (const worker of workers) worker.on("error", onError);
+  const stopListening = listenForCancellations(options, (runId) => void executor.hearOfCancellation(runId), onError);
 
   let closing: Promise<void> | null = null;
   const close = async (graceMs: number): Promise<void> => {
@@ -75,6 +77,7 @@ export function createConsumer<Run, Outcomes extends OutcomeByJob>(options: Cons
     const stuck = await executor.drain({ graceMs, stopMs: STOP_MS });
     if (stuck > 0) options.log.error({ stuck }, "runs did not stop; their leases will end");
     await within(CLOSE_MS, Promise.all(workers.map((worker) => worker.close(stuck > 0))));
+    stopListening();
     connection.disconnect();
     await within(CLOSE_MS, Promise.all(workers.map((worker) => worker.close(true))));
   };

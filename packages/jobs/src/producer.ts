@@ -1,5 +1,6 @@
 import type { JobsOptions } from "bullmq";
 import type { Redis } from "ioredis";
+import { cancellationChannel } from "./cancellations.ts";
 import { JOBS, type JobName, QUEUES, type QueueName, RunPayload } from "./catalog.ts";
 import { connectProducer, type QueueLocation } from "./connection.ts";
 import { queuesOn, type RunQueue, type RunQueues } from "./queues.ts";
@@ -31,6 +32,12 @@ export interface Producer {
    * @throws QueueUnavailableError
    */
   ensureEnqueued(requests: readonly EnqueueRequest[]): Promise<number>;
+  /**
+   * Tells every worker that this run's cancellation was asked for, so that its worker need not find out for itself within
+   * a second.
+   * @throws QueueUnavailableError when Redis does not answer; the cancellation stands in the run's row all the same
+   */
+  tellOfCancellation(runId: string): Promise<void>;
   /** Rejects with QueueUnavailableError when Redis does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -68,6 +75,10 @@ export function createProducer(options: ProducerOptions): Producer {
         return runId;
       }),
     ensureEnqueued: (requests) => whileRedisAnswers(connection, () => ensureEnqueued(queues, connection, requests)),
+    tellOfCancellation: (runId) =>
+      whileRedisAnswers(connection, async () => {
+        await connection.publish(cancellationChannel(options.prefix), runId);
+      }),
     ping: () =>
       whileRedisAnswers(connection, async () => {
         await connection.ping();

@@ -24,6 +24,7 @@ import type { ApiContext } from "../context.ts";
 import { discoveredTables } from "../known-tables.ts";
 import { notFound } from "../problem.ts";
 import { IdParams, optionalBody, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
+import { answerCancelled } from "../run-cancel.ts";
 import {
   answerWithRun,
   earlierRun,
@@ -33,7 +34,7 @@ import {
   RunHeaders,
   requestedRun,
 } from "../run-start.ts";
-import { RunView, toRunView } from "../run-view.ts";
+import { RunView } from "../run-view.ts";
 import { selectTables, TableNames } from "../table-selection.ts";
 
 const CreateBackup = optionalBody(
@@ -217,7 +218,7 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
             audit(client, request, { action: "backup.cancel", tenantId, runId: id }),
           );
         });
-        return reply.code(202).header("location", `/v1/runs/${id}`).send(toRunView(run));
+        return answerCancelled(api, request, reply, run);
       },
     );
 

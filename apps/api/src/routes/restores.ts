@@ -21,6 +21,7 @@ import {
   withoutKeys,
 } from "../restore-request.ts";
 import { RestoreView, toRestoreView } from "../restore-view.ts";
+import { answerCancelled } from "../run-cancel.ts";
 import {
   answerWithRun,
   earlierRun,
@@ -30,7 +31,7 @@ import {
   RunHeaders,
   requestedRun,
 } from "../run-start.ts";
-import { RunView, toRunView } from "../run-view.ts";
+import { RunView } from "../run-view.ts";
 
 const RestoreQuery = z.strictObject({
   kind: z.enum(["restore", "restore_preview"]).default("restore"),
@@ -238,7 +239,7 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
             audit(client, request, { action: "restore.cancel", tenantId, runId: id }),
           );
         });
-        return reply.code(202).header("location", `/v1/runs/${id}`).send(toRunView(run));
+        return answerCancelled(api, request, reply, run);
       },
     );
   };
