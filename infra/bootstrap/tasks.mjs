@@ -30,6 +30,7 @@ export const TASKS = {
   test: (args) => ["vitest", "run", ...args],
   "test:unit": (args) => ["vitest", "run", "--project", "unit", ...args],
   bench,
+  chaos: (args) => ["node", "infra/chaos/main.ts", ...args],
   check: (args) => ["turbo", "run", ...CHECKS, "--continue=always", "--ui=stream", "--log-order=grouped", ...args],
   operator: (args) => ["node", "packages/db/src/operator-main.ts", ...args],
   "audit:verify": (args) => ["node", "packages/db/src/audit-verify-main.ts", ...args],

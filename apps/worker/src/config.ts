@@ -1,5 +1,5 @@
 import { hostname } from "node:os";
-import { JobName } from "@rowback/jobs";
+import { JobName, LEASE_MS } from "@rowback/jobs";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { StoreConfig } from "@rowback/storage";
 import { z } from "zod";
@@ -7,6 +7,7 @@ import type { RunLimits } from "./run-ledger.ts";
 
 const Port = z.coerce.number().pipe(z.int().min(0).max(65_535));
 const AtLeastOne = z.coerce.number().pipe(z.int().min(1));
+const HOUR_MS = 3_600_000;
 
 const Timeouts = z.partialRecord(
   JobName,
@@ -58,6 +59,13 @@ const Environment = z.object({
   /** The most connections this worker opens to one source. */
   SOURCE_CONNECTIONS: AtLeastOne.default(8),
   SHUTDOWN_GRACE_MS: z.coerce.number().pipe(z.int().nonnegative()).default(20_000),
+  /** The same for all workers: one that believes in a longer lease than the others would be taken for dead. */
+  RUN_LEASE_MS: z.coerce.number().pipe(z.int().min(2_000)).default(LEASE_MS),
+  // A lost job is found within a quarter of a minute, and an idle system is asked three times in it.
+  SWEEP_EVERY_MS: AtLeastOne.default(5_000),
+  SWEEP_QUEUED_FOR_MS: AtLeastOne.default(10_000),
+  GARBAGE_EVERY_MS: AtLeastOne.default(HOUR_MS),
+  GARBAGE_GRACE_MS: AtLeastOne.default(HOUR_MS),
   LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info"),
 });
 
@@ -80,6 +88,8 @@ export interface Config {
   readonly timeoutsMs: Readonly<Partial<Record<JobName, number>>>;
   readonly sourceConnections: number;
   readonly graceMs: number;
+  /** Milliseconds that a claim holds without a renewal. */
+  readonly leaseMs: number;
   readonly logLevel: string;
   readonly sweep: SweepSettings;
 }
@@ -90,12 +100,11 @@ export interface SweepSettings {
   /** How long a row may be queued before its job is looked for: the producer needs a moment between the two. */
   readonly queuedForMs: number;
   readonly garbageEveryMs: number;
+  /** Objects younger than this may belong to a run whose row this process has not seen yet. */
+  readonly garbageGraceMs: number;
 }
 
 export type SecretResolver = (reference: string) => string;
-
-// A lost job is found within a quarter of a minute, and an idle system is asked three times in it.
-export const SWEEP_SETTINGS: SweepSettings = { everyMs: 5_000, queuedForMs: 10_000, garbageEveryMs: 3_600_000 };
 
 /** Reads the environment, once, at the start. Throws an error that names each wrong variable and shows no value. */
 export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {
@@ -121,8 +130,14 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     timeoutsMs: env.RUN_TIMEOUTS,
     sourceConnections: env.SOURCE_CONNECTIONS,
     graceMs: env.SHUTDOWN_GRACE_MS,
+    leaseMs: env.RUN_LEASE_MS,
     logLevel: env.LOG_LEVEL,
-    sweep: SWEEP_SETTINGS,
+    sweep: {
+      everyMs: env.SWEEP_EVERY_MS,
+      queuedForMs: env.SWEEP_QUEUED_FOR_MS,
+      garbageEveryMs: env.GARBAGE_EVERY_MS,
+      garbageGraceMs: env.GARBAGE_GRACE_MS,
+    },
   };
 }
 

@@ -38,8 +38,6 @@ const REST_FACTOR = 4;
 // Two workers in a row are killed by a roll-out or a bad machine. Three that died with the same run in their hands were
 // most likely killed by it, and the next would take the runs beside it along again.
 const MOST_CRASHES = 3;
-// Parts younger than this may belong to a run whose row this process has not seen yet.
-const GARBAGE_GRACE_MS = 3_600_000;
 
 /** What the queue may lose and a crash may leave behind is put right here, by whichever worker gets to it first. */
 export function startSweeper(options: SweeperOptions): Sweeper {
@@ -124,7 +122,7 @@ export async function sweepGarbage(options: SweeperOptions, signal: AbortSignal)
     await collectGarbage(
       { store: options.store, clock: options.clock, log: options.log, signal },
       {
-        graceMs: GARBAGE_GRACE_MS,
+        graceMs: options.settings.garbageGraceMs,
         isLive: async ({ backupId }) =>
           ["queued", "running"].includes((await getRun(options.control, backupId))?.status ?? ""),
         hasFailed: async ({ backupId }) =>

@@ -124,6 +124,22 @@ UPDATE customers SET name = 'oops' WHERE tenant_id = 'acme' AND id <= 40;
 INSERT INTO customers VALUES (9000, 'acme', 'by mistake');
 `;
 
+test("a tenant that was deleted altogether comes back, and the undo deletes it again", async () => {
+  const fixture = await shop("gone");
+  await fixture.start();
+  const before = await fixture.rows("acme");
+  const { id } = await fixture.backup();
+  await fixture.source.pool.query(
+    "DELETE FROM orders WHERE tenant_id = 'acme'; DELETE FROM customers WHERE tenant_id = 'acme'; DELETE FROM tenants WHERE id = 'acme'",
+  );
+  const gone = await fixture.rows("acme");
+  const restore = await fixture.apply(await fixture.preview(id));
+  await fixture.until(restore.id, "succeeded");
+  expect(await fixture.rows("acme")).toBe(before);
+  await fixture.until((await fixture.undo(restore.id)).id, "succeeded");
+  expect(await fixture.rows("acme")).toBe(gone);
+});
+
 test("discovery finds the scope of every table and stores it", async () => {
   const at = await shop("discovery");
   await at.start();

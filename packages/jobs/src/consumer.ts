@@ -62,7 +62,9 @@ export function createConsumer<Run, Outcomes extends OutcomeByJob>(options: Cons
         connection,
         prefix: options.prefix,
         concurrency: options.concurrency[queue],
-        lockDuration: LEASE_MS,
+        // Both notice a dead worker together; asked less often, a taken-back run's job would stay its dead worker's.
+        lockDuration: options.leaseMs ?? LEASE_MS,
+        stalledInterval: options.leaseMs ?? LEASE_MS,
         maxStalledCount: STALLED_LIMIT,
         runRetryDelay: TELL_AGAIN_MS,
         settings: { backoffStrategy: (_attemptsMade, _type, error) => (error instanceof TryAgain ? error.delayMs : 0) },

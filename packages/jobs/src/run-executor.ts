@@ -67,8 +67,9 @@ export interface ExecutorOptions<Run, Outcomes extends OutcomeByJob> {
   readonly postponeMs?: (failure: Failure, run: Run) => number | null;
   /** How long one attempt may take, in milliseconds; as the catalog says for kinds left out. */
   readonly timeoutsMs?: Readonly<Partial<Record<JobName, number>>>;
-  /** For tests. */
+  /** LEASE_MS unless told. */
   readonly leaseMs?: number;
+  /** For tests. */
   readonly watchMs?: number;
 }
 

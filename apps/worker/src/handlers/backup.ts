@@ -19,6 +19,7 @@ export async function backUp(worker: WorkerContext, task: RunTask): Promise<Outc
       tables: params.tables,
       catalogCache: pooled.catalogCache,
       maxStoredBytes,
+      mayBeAbsent: params.purpose === "pre_restore",
     });
     return {
       kind: "backup",

@@ -71,8 +71,9 @@ export async function workerFixture(name: string, options: FixtureOptions = {}):
     timeoutsMs: {},
     sourceConnections: 4,
     graceMs: 0,
+    leaseMs: 30_000,
     logLevel: "silent",
-    sweep: { everyMs: 200, queuedForMs: 500, garbageEveryMs: 3_600_000 },
+    sweep: { everyMs: 200, queuedForMs: 500, garbageEveryMs: 3_600_000, garbageGraceMs: 3_600_000 },
   };
   const db = openControlDatabase({ url: control.url, maxConnections: 4, applicationName: "rowback worker test" });
   const producer = createProducer({ redisUrl: config.redisUrl, prefix: config.queuePrefix });

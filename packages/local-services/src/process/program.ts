@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
 import { guardGroup, releaseGroup } from "./guard.ts";
 import { endGroup } from "./process-group.ts";
 
@@ -11,11 +12,18 @@ export interface Program {
 }
 
 /**
- * Starts a program that shares this terminal's output and ends with this process, however that ends. Ctrl-C doesn't reach
- * it: whoever started it says when it stops, and in which order.
+ * Starts a program that shares this terminal's output, or appends it to `logFile`, and ends with this process, however that
+ * ends. Ctrl-C doesn't reach it: whoever started it says when it stops, and in which order.
  */
-export function startProgram(command: string, args: readonly string[], env: NodeJS.ProcessEnv): Program {
-  const child = spawn(command, [...args], { detached: true, stdio: ["ignore", "inherit", "inherit"], env });
+export function startProgram(
+  command: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  options: { readonly logFile?: string } = {},
+): Program {
+  const log = options.logFile === undefined ? "inherit" : openSync(options.logFile, "a");
+  const child = spawn(command, [...args], { detached: true, stdio: ["ignore", log, log], env });
+  if (log !== "inherit") closeSync(log);
   const { pid } = child;
   if (pid === undefined) throw new Error(`${command} could not be started`);
   guardGroup(pid, "SIGTERM");

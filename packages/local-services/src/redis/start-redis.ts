@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Redis } from "ioredis";
 import { temporaryFolder } from "../process/folders.ts";
 import { onFreePort } from "../process/free-port.ts";
-import { startServiceProcess } from "../process/service-process.ts";
+import { type ServiceProcess, startServiceProcess } from "../process/service-process.ts";
 import { redisBinary } from "./redis-binary.ts";
 
 export interface RedisOptions {
@@ -18,6 +18,8 @@ export interface RedisServer {
   /** 0 for a server that `REDIS_URL` names. */
   pid: number;
   stop(): Promise<void>;
+  /** Stops and starts it again: same port, same URL; its data only with `appendOnly`. */
+  restart(): Promise<void>;
 }
 
 async function answers(url: string): Promise<void> {
@@ -36,6 +38,10 @@ async function answers(url: string): Promise<void> {
   }
 }
 
+function urlOf(port: number): string {
+  return `redis://127.0.0.1:${port}`;
+}
+
 /**
  * Starts a Redis on 127.0.0.1 with `maxmemory-policy noeviction` (an evicted key would be a lost job), which ends with
  * this process however that ends. When `REDIS_URL` is set and no option is given, that server is used, and never stopped.
@@ -44,16 +50,16 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   const given = process.env["REDIS_URL"];
   if (given !== undefined && given !== "" && Object.keys(options).length === 0) {
     await answers(given);
-    return { url: given, pid: 0, stop: async () => {} };
+    const nothing = async (): Promise<void> => {};
+    return { url: given, pid: 0, stop: nothing, restart: nothing };
   }
   const binary = await redisBinary();
   const temporary = options.dir === undefined ? temporaryFolder("redis") : null;
   const folder = temporary?.path ?? options.dir ?? "";
   await mkdir(folder, { recursive: true });
   try {
-    const { url, server } = await onFreePort(async (port) => {
-      const url = `redis://127.0.0.1:${port}`;
-      const server = await startServiceProcess({
+    const launch = (port: number): Promise<ServiceProcess> =>
+      startServiceProcess({
         name: "Redis",
         ...binary,
         args: [
@@ -69,17 +75,23 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
         ],
         logFile: join(folder, "redis.log"),
         stopSignal: "SIGTERM",
-        ready: () => answers(url),
+        ready: () => answers(urlOf(port)),
         startTimeoutMs: 30_000,
       });
-      return { url, server };
-    });
+    const { port, server } = await onFreePort(async (port) => ({ port, server: await launch(port) }));
+    let running = server;
     return {
-      url,
-      pid: server.pid,
+      url: urlOf(port),
+      get pid() {
+        return running.pid;
+      },
       async stop() {
-        await server.stop();
+        await running.stop();
         await temporary?.remove();
+      },
+      async restart() {
+        await running.stop();
+        running = await launch(port);
       },
     };
   } catch (error) {

@@ -36,6 +36,11 @@ export interface BackupRequest {
   readonly catalogCache?: CatalogCache | undefined;
   /** Seals the backup with the tenant's data key; needs the context's `keys`. */
   readonly encrypt?: boolean | undefined;
+  /**
+   * Whether a tenant that the source does not hold is backed up as no rows, instead of refused with `tenant_not_in_source`: the state
+   * before a restore that brings a deleted tenant back. False unless told.
+   */
+  readonly mayBeAbsent?: boolean | undefined;
   /** The tenant's remaining quota in bytes; more fails with `store_full`. */
   readonly maxStoredBytes?: number | null | undefined;
 }
@@ -89,10 +94,10 @@ export async function backupTenant(ctx: VerbContext, request: BackupRequest): Pr
         plan.catalog,
         plan.tables.map(({ source, scope }) => ({ table: source.table, scope })),
       );
-      await requireTenant(snapshot, plan);
+      if (request.mayBeAbsent !== true) await requireTenant(snapshot, plan);
       const observer = observeCopy(plan.tables, ctx.onProgress);
       const tables = await copyTables(snapshot, backup, plan, { connections: maxConnections, stop, observer });
-      requireTenantRow(plan, tables);
+      if (request.mayBeAbsent !== true) requireTenantRow(plan, tables);
       const sequences = await readSequences(snapshot.leader, plan.tables);
       const schema = await readDdl(
         snapshot.leader,

@@ -5,6 +5,22 @@ import { ACCIDENT, SHOP } from "./testing/shop.ts";
 import { countsOf, restoreWorld } from "./testing/world.ts";
 
 describe("an exact restore", () => {
+  it("brings many rows back at once: what it checks grows with their number, not with its square", async () => {
+    const world = await restoreWorld({
+      sql: `CREATE TABLE tenants (id int PRIMARY KEY);
+        CREATE TABLE notes (id int PRIMARY KEY, tenant_id int NOT NULL REFERENCES tenants, slug text UNIQUE, text text NOT NULL);
+        CREATE TABLE tags (note_id int REFERENCES notes, tag text, PRIMARY KEY (note_id, tag));
+        INSERT INTO tenants VALUES (1);
+        INSERT INTO notes SELECT n, 1, 'note ' || n, repeat('x', n % 50) FROM generate_series(1, 15000) AS n;
+        INSERT INTO tags SELECT n, 'tag' FROM generate_series(1, 15000) AS n;`,
+    });
+    const atBackup = await world.rows();
+    const backup = await world.backup("1");
+    await world.sql("DELETE FROM tags", "DELETE FROM notes");
+    await world.apply("1", backup);
+    expect(await world.rows()).toEqual(atBackup);
+  });
+
   it("brings the tenant back byte for byte, touches nobody else, and is undone just so", async () => {
     const world = await restoreWorld({ sql: SHOP });
     const atBackup = await world.rows();

@@ -1,0 +1,155 @@
+/**
+ * `npm run chaos -- --faults N --seed S`: the whole system as real processes, under load, while the seed's faults are thrown at it; then every
+ * promise is checked. The last line is one JSON object; the exit code is 1 if anything was lost, doubled, false, orphaned or corrupt.
+ */
+import { parseArgs } from "node:util";
+import { openStore } from "@rowback/storage";
+import { checkRestores } from "./checks/restores.ts";
+import { checkEffects, countRuns, endsNotOnce, failureCodes, missingRuns, untilAllEnded } from "./checks/runs.ts";
+import { leftovers } from "./checks/source.ts";
+import { checkStore } from "./checks/store.ts";
+import { throwFaults } from "./faults.ts";
+import { beginEffectsJournal, effectsByTenant } from "./journals.ts";
+import { type LoadReport, runLoad } from "./load.ts";
+import { introducePeople, type People } from "./people.ts";
+import { planFaults } from "./plan.ts";
+import { type Findings, isClean, reportOf } from "./report.ts";
+import { settled } from "./settled.ts";
+import { type Cleanup, startWorld, type World } from "./world.ts";
+
+const USAGE = `npm run chaos -- [--faults 30] [--seed 1] [--store s3|file] [--every 2000] [--keep-logs folder]`;
+
+/** Shorter than in production, longer than this machine stands still under load. */
+const LEASE_MS = 5_000;
+// The longest waits between five attempts add up to about two minutes.
+const END_WITHIN_MS = 240_000;
+const SWEPT_WITHIN_MS = 90_000;
+
+interface Options {
+  readonly faults: number;
+  readonly seed: number;
+  readonly store: "s3" | "file";
+  readonly everyMs: number;
+  readonly keepLogs: string | undefined;
+}
+
+function readOptions(): Options {
+  const { values } = parseArgs({
+    options: {
+      faults: { type: "string", default: "30" },
+      seed: { type: "string", default: "1" },
+      store: { type: "string", default: "s3" },
+      every: { type: "string", default: "2000" },
+      "keep-logs": { type: "string" },
+    },
+  });
+  const [faults, seed, everyMs] = [Number(values.faults), Number(values.seed), Number(values.every)];
+  const { store } = values;
+  if (![faults, seed, everyMs].every((value) => Number.isInteger(value) && value >= 0)) throw new Error(USAGE);
+  if (store !== "s3" && store !== "file") throw new Error(USAGE);
+  return { faults, seed, store, everyMs, keepLogs: values["keep-logs"] };
+}
+
+const startedAt = Date.now();
+const say = (line: string): void => console.error(`[${((Date.now() - startedAt) / 1000).toFixed(0)} s] ${line}`);
+
+async function main(): Promise<void> {
+  const options = readOptions();
+  const stop = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.on(name, () => stop.abort(new Error(`stopped by ${name}`)));
+  const cleanups: Cleanup[] = [];
+  try {
+    const world = await startWorld({ ...options, leaseMs: LEASE_MS, apis: 2, workers: 3, say }, cleanups, stop.signal);
+    const people = await introducePeople(world, stop.signal);
+    await beginEffectsJournal(world.urls.source);
+    say(`${people.tenants.length} tenants; the load begins`);
+    const seen = await underFire(world, people, options, stop.signal);
+    const findings = await check(world, people, seen, stop.signal);
+    for (const [what, found] of Object.entries(findings)) for (const one of found) say(`${what}: ${one}`);
+    const report = reportOf(
+      { seed: options.seed, faults: seen.faults, runs: await countRuns(world.urls.control) },
+      findings,
+    );
+    console.log(JSON.stringify(report));
+    if (!isClean(report)) process.exitCode = 1;
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    say("stopped");
+    process.exitCode = 130;
+  } finally {
+    for (const cleanup of cleanups.reverse())
+      await cleanup().catch((error: unknown) => say(`clean-up: ${String(error)}`));
+  }
+}
+
+interface Seen {
+  readonly load: LoadReport;
+  readonly faults: number;
+}
+
+/** Load and faults together, then the load's last actions, with nothing broken any more. */
+async function underFire(world: World, people: People, options: Options, signal: AbortSignal): Promise<Seen> {
+  const plan = planFaults({ ...options, leaseMs: LEASE_MS });
+  const enough = new AbortController();
+  const loading = runLoad(
+    { sourceUrl: world.urls.source, seed: options.seed },
+    people.tenants,
+    AbortSignal.any([signal, enough.signal]),
+  );
+  loading.catch(() => {});
+  try {
+    const { done, failed } = await throwFaults(world, plan, signal, say);
+    say(`${done} faults done, ${failed.length} could not be; the load ends`);
+    enough.abort();
+    return { faults: done, load: await loading };
+  } finally {
+    enough.abort();
+    await loading.catch(() => {});
+  }
+}
+
+async function check(world: World, people: People, { load }: Seen, signal: AbortSignal): Promise<Findings> {
+  const { urls } = world;
+  const asked = people.tenants.flatMap(({ client }) => client.asked);
+  say(`the load asked for ${asked.length} runs: ${summary(load.outcomes)}`);
+  const open = await untilAllEnded(urls.control, END_WITHIN_MS, signal);
+  say(`failed runs: ${summary(await failureCodes(urls.control))}`);
+  const effects = await checkEffects(urls.control, await effectsByTenant(urls.source));
+  const restores = await checkRestores(world, people, load.known);
+  say(`${restores.checked} backups were restored or verified`);
+  const stillOpen = await untilAllEnded(urls.control, END_WITHIN_MS, signal);
+
+  const store = openStore(world.store);
+  const swept = await settled(
+    () => checkStore(store, urls.control),
+    ({ falseManifests, orphans }) => falseManifests.length + orphans.length === 0,
+    SWEPT_WITHIN_MS,
+    signal,
+  ).finally(() => store.close());
+  const left = await settled(
+    () => leftovers(urls.source),
+    (found) => found.length === 0,
+    SWEPT_WITHIN_MS,
+    signal,
+  );
+  const missing = await missingRuns(urls.control, asked);
+  const ends = await endsNotOnce(urls.control);
+  const doubles = people.tenants.flatMap(({ client }) => client.doubles);
+  return {
+    lost: [...open, ...stillOpen, ...missing, ...effects.missing],
+    duplicated: [...ends, ...doubles, ...effects.tooMany, ...load.effects],
+    falseManifests: swept.falseManifests,
+    orphans: [...swept.orphans, ...left],
+    corrupt: [...load.corrupt, ...restores.corrupt],
+  };
+}
+
+function summary(counts: ReadonlyMap<string, number>): string {
+  return [...counts]
+    .sort(([, a], [, b]) => b - a)
+    .map(([what, count]) => `${what} ×${count}`)
+    .join(", ");
+}
+
+await main();
