@@ -158,7 +158,11 @@ describe("the door", () => {
       api.app.inject({
         method: "POST",
         url: "/admin/session",
-        headers: { "content-type": "application/x-www-form-urlencoded" },
+        headers: {
+          "content-type": "application/x-www-form-urlencoded",
+          host: "rowback.example.com",
+          origin: "https://rowback.example.com",
+        },
         payload: new URLSearchParams({ token }).toString(),
       });
     expect((await signIn("nonsense")).statusCode).toBe(401);

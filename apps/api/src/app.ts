@@ -4,6 +4,7 @@ import helmet from "@fastify/helmet";
 import { getRuns, hasEnded, type Run } from "@rowback/db";
 import Fastify, { type FastifyInstance } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
+import { auditReads } from "./audit-reads.ts";
 import { accessTable } from "./auth/access-table.ts";
 import { authentication } from "./auth/authenticate.ts";
 import { createTokenVerifier } from "./auth/token-verifier.ts";
@@ -13,6 +14,7 @@ import { metrics } from "./metrics.ts";
 import { openapi } from "./openapi.ts";
 import { adminRoutes } from "./routes/admin.ts";
 import { apiKeyRoutes } from "./routes/api-keys.ts";
+import { auditLogRoutes } from "./routes/audit-log.ts";
 import { backupRoutes } from "./routes/backups.ts";
 import { restoreRoutes } from "./routes/restores.ts";
 import { runRoutes } from "./routes/runs.ts";
@@ -53,12 +55,17 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
   await app.register(accessTable);
   await app.register(problems);
   // No upgrade to HTTPS by force: TLS ends in front of us, and /docs must work on http://127.0.0.1.
-  await app.register(helmet, { contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } });
+  await app.register(helmet, {
+    contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } },
+    // With helmet's no-referrer a browser hides the Origin of the sign-in form too, which /admin asks for.
+    referrerPolicy: { policy: "same-origin" },
+  });
   await app.register(cors, {
     origin: [...settings.corsOrigins],
     exposedHeaders: ["location", "preference-applied", "retry-after"],
   });
   await app.register(authentication, { db: deps.db, tokens, secretKey: settings.secretKey });
+  await app.register(auditReads, { db: deps.db });
   // Rate limits belong here, after the caller is known and before anything costs.
   await app.register(metrics, { queueDepths: () => deps.queues.depths(), runWatchers: () => context.runWatcher.size });
   await app.register(openapi);
@@ -70,6 +77,7 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
     sourceRoutes,
     tenantRoutes,
     apiKeyRoutes,
+    auditLogRoutes,
     adminRoutes,
   ]) {
     await app.register(routes(context));

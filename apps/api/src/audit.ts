@@ -35,4 +35,5 @@ export async function audit(
   const { userId, apiKey } = callerOf(request);
   const after = apiKey === null ? entry.after : { ...Object(entry.after), apiKeyId: apiKey.id };
   await insertAuditEntry(client, { ...entry, after, userId, ip: request.ip });
+  request.isAudited = true;
 }

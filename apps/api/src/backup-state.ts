@@ -23,7 +23,7 @@ export async function readableBackup(client: TenantClient, backupId: string): Pr
 export async function cancelledRun(
   result: RequestCancelResult | null,
   what: string,
-  note: () => Promise<void>,
+  note: (run: Run) => Promise<void>,
 ): Promise<Run> {
   if (result === null) throw notFound(what);
   if (result.outcome === "ended") {
@@ -32,6 +32,6 @@ export async function cancelledRun(
       tenantId: result.run.tenantId ?? undefined,
     });
   }
-  await note();
+  await note(result.run);
   return result.run;
 }

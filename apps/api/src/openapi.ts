@@ -24,6 +24,7 @@ export const openapi = fp(async (app: FastifyInstance) => {
         { name: "sources", description: "The databases that hold tenants' rows. For operators." },
         { name: "tenants", description: "Who is a customer, and who may act for one." },
         { name: "api-keys", description: "For programs: one tenant, some permissions, an end." },
+        { name: "audit", description: "Who did and read what." },
         { name: "service", description: "Is it alive?" },
       ],
       components: {

@@ -1,3 +1,4 @@
+export { type AuditVerification, verifyAuditLog } from "./audit-verification.ts";
 export {
   type ControlDatabase,
   type ControlDatabaseOptions,

@@ -7,7 +7,7 @@ import { adminSessionUser } from "./admin-session.ts";
 import { findKeyCaller, readApiKey } from "./api-key.ts";
 import { type Access, type Caller, callerOf, isAllowed } from "./caller.ts";
 import { findCaller } from "./membership.ts";
-import { mayDo, PERMISSIONS, type Permission } from "./permissions.ts";
+import { isForMembers, mayDo, type Permission } from "./permissions.ts";
 import { type TokenVerifier, unauthenticated } from "./token-verifier.ts";
 
 export interface AuthenticationOptions {
@@ -98,10 +98,6 @@ async function identify(
 function sessionUser(request: FastifyRequest, secretKey: Buffer): string | null {
   if (request.headers.authorization !== undefined || !request.url.startsWith("/admin/")) return null;
   return adminSessionUser(request.headers.cookie, secretKey, new Date());
-}
-
-function isForMembers(permission: Permission): boolean {
-  return PERMISSIONS[permission].some((role) => role !== "operator");
 }
 
 function forbidden(permission: string): RecoveryError {

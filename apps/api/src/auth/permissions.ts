@@ -25,6 +25,8 @@ export const PERMISSIONS = {
   "api-key:create": MAKERS,
   /** To see and revoke those of others too. */
   "api-key:manage": DECIDERS,
+  /** A tenant's own log for those who decide; for operators any. */
+  "audit:read": [...DECIDERS, "operator"],
   "tenant:manage": ["operator"],
   "source:manage": ["operator"],
   "queue:manage": ["operator"],
@@ -52,6 +54,11 @@ export const KEY_SCOPES = [
   "dr:manage",
   "settings:read",
 ] as const satisfies readonly Permission[];
+
+/** Whether a member of a tenant can have the permission, whatever the role. */
+export function isForMembers(permission: Permission): boolean {
+  return PERMISSIONS[permission].some((role) => role !== "operator");
+}
 
 /** Whether a role is enough. */
 export function mayDo(role: Role, permission: Permission): boolean {

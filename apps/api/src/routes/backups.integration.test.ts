@@ -35,7 +35,7 @@ test("a backup is a row, a job and an audit entry, and answers 202 with the run"
   const jobs = await Promise.all(api.deps.queues.queues.map((queue) => queue.getJob(run.id)));
   expect(jobs.filter((job) => job !== undefined).map((job) => job.data)).toEqual([{ runId: run.id }]);
 
-  const entries = (await listAuditEntries(api.db.system, tenant.id)).items;
+  const entries = (await listAuditEntries(api.db.system, tenant.id, { action: "backup.create" })).items;
   expect(entries[0]).toMatchObject({ action: "backup.create", userId: tenant.owner, runId: run.id, ip: "127.0.0.1" });
 });
 

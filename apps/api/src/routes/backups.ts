@@ -163,7 +163,13 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
             const detail = `${result.dependents.length} other backups stand on this one: ${result.dependents.slice(0, 10).join(", ")}.`;
             throw new RecoveryError("conflict", detail, { hint: "Delete those first.", runId: id, tenantId });
           }
-          await audit(client, request, { action: "backup.delete", tenantId, runId: id });
+          await audit(client, request, {
+            action: "backup.delete",
+            tenantId,
+            runId: id,
+            before: { deleted: false },
+            after: { deleted: true },
+          });
           return toBackupView(result.backup);
         });
       },
@@ -192,7 +198,13 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
               tenantId,
             });
           }
-          await audit(client, request, { action: "backup.undelete", tenantId, runId: id });
+          await audit(client, request, {
+            action: "backup.undelete",
+            tenantId,
+            runId: id,
+            before: { deleted: true },
+            after: { deleted: false },
+          });
           return toBackupView(result.backup);
         });
       },
@@ -213,9 +225,16 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
         const { tenantId } = tenantCallerOf(request);
         const { id } = request.params;
         const run = await withTenant(db, tenantId, async (client) => {
-          if ((await getBackup(client, id)) === null) throw notFound("backup");
-          return cancelledRun(await requestCancel(client, id), "backup", () =>
-            audit(client, request, { action: "backup.cancel", tenantId, runId: id }),
+          const before = await getBackup(client, id);
+          if (before === null) throw notFound("backup");
+          return cancelledRun(await requestCancel(client, id), "backup", ({ status }) =>
+            audit(client, request, {
+              action: "backup.cancel",
+              tenantId,
+              runId: id,
+              before: { status: before.status },
+              after: { status, cancelRequested: true },
+            }),
           );
         });
         return answerCancelled(api, request, reply, run);

@@ -235,8 +235,14 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
           const restore = await getRestore(client, id);
           if (restore === null) throw notFound("restore");
           if (restore.kind === "restore") requirePermission(request, "restore:apply");
-          return cancelledRun(await requestCancel(client, id), "restore", () =>
-            audit(client, request, { action: "restore.cancel", tenantId, runId: id }),
+          return cancelledRun(await requestCancel(client, id), "restore", ({ status }) =>
+            audit(client, request, {
+              action: "restore.cancel",
+              tenantId,
+              runId: id,
+              before: { status: restore.status },
+              after: { status, cancelRequested: true },
+            }),
           );
         });
         return answerCancelled(api, request, reply, run);

@@ -166,15 +166,17 @@ export function sourceRoutes(api: ApiContext): FastifyPluginAsyncZod {
       async (request, reply) => {
         const { id } = request.params;
         await withSystem(db, async (client) => {
+          const before = await getSource(client, id);
           const outcome = await deleteSource(client, id);
-          if (outcome === "unknown") throw notFound("source");
+          if (outcome === "unknown" || before === null) throw notFound("source");
           if (outcome === "in_use") {
             throw new RecoveryError("conflict", "Tenants or restores use this source.", {
               hint: "A source with a history stays.",
               sourceId: id,
             });
           }
-          await audit(client, request, { action: "source.delete", sourceId: id });
+          const { name, tenancy, rules } = before;
+          await audit(client, request, { action: "source.delete", sourceId: id, before: { name, tenancy, rules } });
         });
         return reply.code(204).send();
       },

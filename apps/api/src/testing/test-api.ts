@@ -43,11 +43,16 @@ export interface TestApi {
   readonly db: ControlDatabase;
   readonly deps: ApiDependencies;
   token(userId: string, claims?: Record<string, unknown>): string;
-  call(method: "GET" | "POST" | "PATCH" | "DELETE", path: string, call?: TestCall): Promise<LightMyRequestResponse>;
+  call(
+    method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE",
+    path: string,
+    call?: TestCall,
+  ): Promise<LightMyRequestResponse>;
   /** A source with discovered tables (public.orders, public.items, "public"."Odd name", billing.items; log is unprotected, country shared). */
   source(): Promise<string>;
   tenant(options?: { sourceId?: string; owner?: string }): Promise<TestTenant>;
   member(tenantId: string, userId: string, role: MemberRole): Promise<void>;
+  operator(userId: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -123,6 +128,7 @@ export async function startTestApi(
       await setMember(db.system, { userId: owner, tenantId: inserted.id, role: "owner" });
       return { id: inserted.id, sourceId, owner };
     },
+    operator: (userId) => addOperator(db.system, userId),
     member: (tenantId, userId, role) => setMember(db.system, { tenantId, userId, role }),
     close: async () => {
       await app.close();

@@ -1,0 +1,90 @@
+import { randomUUID } from "node:crypto";
+import { claimRun, recordPreRestoreBackup, succeedRestoreRun, succeedRun } from "@rowback/db";
+import { finishBackup, finishRestore, runOf, type TestApi, type TestTenant } from "./test-api.ts";
+
+/** The digest of every plan made here. */
+export const PLAN_DIGEST = "d".repeat(64);
+
+/** Makes a new one of that tenant; resolves with its id. */
+type Maker = (api: TestApi, tenant: TestTenant) => Promise<string>;
+
+const discovery: Maker = async (api, { sourceId }) => {
+  const { id } = runOf(await api.call("POST", `/v1/sources/${sourceId}/discovery`, { user: "olga" }));
+  const result = { protectedTables: 4, unprotectedTables: 1, sharedTables: 1, findings: [] };
+  await succeedRun(api.db.system, await claim(api, id), result);
+  return sourceId;
+};
+
+const member: Maker = async (api, { id }) => {
+  const userId = `member-${randomUUID()}`;
+  await api.member(id, userId, "viewer");
+  return userId;
+};
+
+const queuedBackup: Maker = async (api, { owner }) =>
+  runOf(await api.call("POST", "/v1/backups", { user: owner, body: {} })).id;
+
+const backup: Maker = async (api, tenant) => {
+  const id = await queuedBackup(api, tenant);
+  await finishBackup(api.db, id);
+  return id;
+};
+
+const deletedBackup: Maker = async (api, tenant) => {
+  const id = await backup(api, tenant);
+  await api.call("DELETE", `/v1/backups/${id}`, { user: tenant.owner });
+  return id;
+};
+
+const queuedPreview: Maker = async (api, tenant) => {
+  const backupId = await backup(api, tenant);
+  return runOf(await api.call("POST", "/v1/restores/preview", { user: tenant.owner, body: { backupId } })).id;
+};
+
+const preview: Maker = async (api, tenant) => {
+  const id = await queuedPreview(api, tenant);
+  await finishRestore(api.db, id, PLAN_DIGEST);
+  return id;
+};
+
+/** One that changed something, so that it can be undone. */
+const restore: Maker = async (api, tenant) => {
+  const [previewId, before] = [await preview(api, tenant), await backup(api, tenant)];
+  const body = { previewId, planDigest: PLAN_DIGEST };
+  const { id } = runOf(await api.call("POST", "/v1/restores", { user: tenant.owner, body }));
+  const held = await claim(api, id);
+  await recordPreRestoreBackup(api.db.system, held, before);
+  const outcome = { result: {}, planDigest: PLAN_DIGEST, changes: [], fingerprintsAfter: {} };
+  if (!(await succeedRestoreRun(api.db.system, held, outcome))) throw new Error("the lease was lost");
+  return id;
+};
+
+const apiKey: Maker = async (api, { owner }) => {
+  const body = { name: "nightly", scopes: ["backup:create"] };
+  const { id } = (await api.call("POST", "/v1/api-keys", { user: owner, body })).json<{ id: string }>();
+  return id;
+};
+
+async function claim(api: TestApi, runId: string): Promise<{ runId: string; attemptToken: string }> {
+  const run = await claimRun(api.db.system, { runId, worker: "test", leaseMs: 60_000 });
+  if (run === null) throw new Error(`run ${runId} could not be claimed`);
+  return { runId, attemptToken: run.attemptToken };
+}
+
+/** Everything that a route may be given the id of. */
+export const THINGS = {
+  tenant: async (_api, { id }) => id,
+  member,
+  source: async (_api, { sourceId }) => sourceId,
+  sourceOfNobody: (api) => api.source(),
+  discovery,
+  backup,
+  queuedBackup,
+  deletedBackup,
+  queuedPreview,
+  preview,
+  restore,
+  apiKey,
+} satisfies Record<string, Maker>;
+
+export type Thing = keyof typeof THINGS;
