@@ -254,6 +254,7 @@ export class LaneWriter {
       table.longSum += long.hash.digest();
       long.gzip.end();
       this.#long = null;
+      table.onBlock(table.rows, table.rawBytes);
     }
     return "again";
   }
