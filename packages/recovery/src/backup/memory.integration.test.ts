@@ -19,10 +19,10 @@ test("a store that takes nothing more stops the source's server: what is on the 
     INSERT INTO tenants VALUES (1);
     CREATE TABLE letters (id serial PRIMARY KEY, tenant_id int NOT NULL REFERENCES tenants, body text NOT NULL);
     ALTER TABLE letters ALTER body SET STORAGE EXTERNAL;`);
-  // Bytes without a pattern, as far as gzip looks back: what is read is nearly what has to be stored.
+  // Bytes without a pattern, as far as gzip looks back: what is read is nearly what has to be stored. Several rows fit a block.
   await database.pool.query(
     "INSERT INTO letters (tenant_id, body) SELECT 1, n || $1 FROM generate_series(1, $2::int) n",
-    [randomBytes((MEBIBYTE * 3) / 4).toString("base64"), TABLE_MEBIBYTES],
+    [randomBytes(MEBIBYTE / 8).toString("base64"), 6 * TABLE_MEBIBYTES],
   );
   const ctx = await testContext(database.url);
   onTestFinished(() => ctx.source.close());
