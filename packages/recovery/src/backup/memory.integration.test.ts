@@ -28,6 +28,7 @@ test("a store that takes nothing more stops the source's server: what is on the 
   onTestFinished(() => ctx.source.close());
 
   const gate = Promise.withResolvers<void>();
+  onTestFinished(() => gate.resolve());
   let stored = 0;
   async function* gated(body: ObjectBody): AsyncGenerator<Uint8Array> {
     for await (const piece of body instanceof Uint8Array ? [body] : body) {
@@ -46,6 +47,7 @@ test("a store that takes nothing more stops the source's server: what is on the 
 
   const backup = newBackup();
   const backingUp = backupTenant({ ...ctx, store, onProgress }, { ...backup, tenantKey: "1", tables: null });
+  backingUp.catch(() => {});
   let readBefore = 0;
   let quietPolls = 0;
   await vi.waitFor(
