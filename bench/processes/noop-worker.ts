@@ -12,6 +12,7 @@ const handlers: NonNullable<WorkerOptions["handlers"]> = () => ({
   backup_verify: refuse,
   restore_preview: refuse,
   restore: refuse,
+  tenant_erase: refuse,
   backup: async ({ run }) => {
     const figures = { rowCount: 0, rawBytes: 0, storedBytes: 0, objectCount: 0 };
     return {

@@ -34,5 +34,7 @@ export const TASKS = {
   check: (args) => ["turbo", "run", ...CHECKS, "--continue=always", "--ui=stream", "--log-order=grouped", ...args],
   operator: (args) => ["node", "packages/db/src/operator-main.ts", ...args],
   "audit:verify": (args) => ["node", "packages/db/src/audit-verify-main.ts", ...args],
+  "keys:rotate": (args) => ["node", "apps/worker/src/keys-main.ts", "rotate", ...args],
+  "keys:list": (args) => ["node", "apps/worker/src/keys-main.ts", "list", ...args],
   migrate: (args) => ["node", "packages/db/src/migrate-main.ts", ...args],
 };

@@ -33,6 +33,10 @@ export const BackupView = z
       .nullable()
       .meta({ description: "The moment whose rows it holds, by the source's clock." }),
     serverVersion: z.string().nullable(),
+    encrypted: z
+      .boolean()
+      .nullable()
+      .meta({ description: "Whether it is sealed with the tenant's data key; null until it has succeeded." }),
     progress: z.unknown(),
     error: RunErrorView.nullable(),
     requestedBy: z.string(),
@@ -65,6 +69,7 @@ export function toBackupView(backup: Backup): BackupView {
     manifestSha256: backup.manifestSha256,
     snapshotAt: isoOrNull(backup.snapshotAt),
     serverVersion: backup.serverVersion,
+    encrypted: backup.status === "succeeded" ? backup.keyId !== null : null,
     progress: backup.progress,
     error: backup.error,
     requestedBy: backup.requestedBy,

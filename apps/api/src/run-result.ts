@@ -1,4 +1,11 @@
-import { BackupResult, BackupVerifyResult, DiscoveryResult, type JobName, RestoreResult } from "@rowback/jobs";
+import {
+  BackupResult,
+  BackupVerifyResult,
+  DiscoveryResult,
+  type JobName,
+  RestoreResult,
+  TenantEraseResult,
+} from "@rowback/jobs";
 import { RestorePlan } from "@rowback/recovery/plans";
 import { z } from "zod";
 
@@ -12,6 +19,7 @@ const RESULTS = {
   backup_verify: ["BackupVerifyResult", BackupVerifyResult],
   restore_preview: ["RestorePlan", RestorePlan],
   restore: ["RestoreResult", RestoreResult],
+  tenant_erase: ["TenantEraseResult", TenantEraseResult],
 } as const satisfies Record<JobName, readonly [string, z.ZodType]>;
 
 for (const [id, schema] of Object.values(RESULTS)) schema.register(z.globalRegistry, { id });

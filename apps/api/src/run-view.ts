@@ -15,14 +15,16 @@ export const RunErrorView = z.object({
 export const RunView = z
   .object({
     id: z.uuid(),
-    kind: z.enum(["discovery", "backup", "backup_verify", "restore_preview", "restore"]),
+    kind: z.enum(["discovery", "backup", "backup_verify", "restore_preview", "restore", "tenant_erase"]),
     status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
     tenantId: z.uuid().nullable(),
     sourceId: z.uuid(),
     attempt: z.int(),
     maxAttempts: z.int(),
     progress: z.unknown().meta({ description: "While it runs: phase, share (0 … 1), and rows and bytes per table." }),
-    result: z.unknown().meta(resultOf("discovery", "backup", "backup_verify", "restore_preview", "restore")),
+    result: z
+      .unknown()
+      .meta(resultOf("discovery", "backup", "backup_verify", "restore_preview", "restore", "tenant_erase")),
     error: RunErrorView.nullable(),
     parentRunId: z.uuid().nullable(),
     requestedBy: z.string(),

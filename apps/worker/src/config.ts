@@ -3,6 +3,8 @@ import { JobName, LEASE_MS } from "@rowback/jobs";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { StoreConfig } from "@rowback/storage";
 import { z } from "zod";
+import { MasterKeySettings, masterKeySource } from "./master-key-settings.ts";
+import type { MasterKeySource } from "./read-master-keys.ts";
 import type { RunLimits } from "./run-ledger.ts";
 
 const Port = z.coerce.number().pipe(z.int().min(0).max(65_535));
@@ -43,6 +45,7 @@ const Environment = z.object({
     .base64()
     .transform((text) => Buffer.from(text, "base64"))
     .refine((key) => key.length === 32, "must be the base64 form of 32 bytes"),
+  ...MasterKeySettings.shape,
   HOST: z.string().min(1).default("127.0.0.1"),
   /** Of /healthz and /metrics; 0 takes a free port. */
   METRICS_PORT: Port.default(9464),
@@ -78,6 +81,8 @@ export interface Config {
   readonly store: StoreConfig;
   /** 32 bytes. */
   readonly secretKey: Buffer;
+  /** Null: nothing can be encrypted, nor read that is. */
+  readonly masterKeys: MasterKeySource | null;
   /** What a source's `env:NAME` stands for. Throws `source_not_configured`. */
   readonly resolveSecret: SecretResolver;
   readonly host: string;
@@ -106,14 +111,30 @@ export interface SweepSettings {
 
 export type SecretResolver = (reference: string) => string;
 
+/** What `npm run keys:…` reads. */
+export interface KeysConfig {
+  readonly databaseUrl: string;
+  readonly masterKeys: MasterKeySource | null;
+}
+
+type Variables = Readonly<Record<string, string | undefined>>;
+
+/** Reads what the commands about keys need. Throws as `readConfig` does. */
+export function readKeysConfig(environment: Variables = process.env): KeysConfig {
+  const env = parsed(z.object({ DATABASE_URL: z.string().min(1), ...MasterKeySettings.shape }), environment);
+  return { databaseUrl: env.DATABASE_URL, masterKeys: masterKeySource(env) };
+}
+
+function parsed<T>(schema: z.ZodType<T>, environment: Variables): T {
+  const result = schema.safeParse(environment);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+  throw new Error(`The environment is not complete:\n  ${problems.join("\n  ")}`);
+}
+
 /** Reads the environment, once, at the start. Throws an error that names each wrong variable and shows no value. */
-export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {
-  const parsed = Environment.safeParse(environment);
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-    throw new Error(`The environment is not complete:\n  ${problems.join("\n  ")}`);
-  }
-  const env = parsed.data;
+export function readConfig(environment: Variables = process.env): Config {
+  const env = parsed(Environment, environment);
   return {
     workerName: `${hostname()}/${process.pid}`,
     databaseUrl: env.DATABASE_URL,
@@ -122,6 +143,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     queuePrefix: env.QUEUE_PREFIX,
     store: storeConfig(env),
     secretKey: env.ROWBACK_SECRET_KEY,
+    masterKeys: masterKeySource(env),
     resolveSecret: environmentSecrets(environment),
     host: env.HOST,
     metricsPort: env.METRICS_PORT,

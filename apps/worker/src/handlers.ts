@@ -5,6 +5,7 @@ import { verify } from "./handlers/backup-verify.ts";
 import { discover } from "./handlers/discovery.ts";
 import { restore } from "./handlers/restore.ts";
 import { preview } from "./handlers/restore-preview.ts";
+import { erase } from "./handlers/tenant-erase.ts";
 import type { WorkerContext } from "./handlers/worker-context.ts";
 import type { Outcomes } from "./outcomes.ts";
 
@@ -16,5 +17,6 @@ export function createHandlers(worker: WorkerContext): Handlers<ClaimedRun, Outc
     backup_verify: (task) => verify(worker, task),
     restore_preview: (task) => preview(worker, task),
     restore: (task) => restore(worker, task),
+    tenant_erase: (task) => erase(worker, task),
   } satisfies Handlers<ClaimedRun, Outcomes>;
 }

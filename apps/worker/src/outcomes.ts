@@ -1,5 +1,12 @@
 import type { BackupOutcomeRow, DiscoveredTableRow } from "@rowback/db";
-import type { BackupResult, BackupVerifyResult, DiscoveryResult, JobName, RestoreResult } from "@rowback/jobs";
+import type {
+  BackupResult,
+  BackupVerifyResult,
+  DiscoveryResult,
+  JobName,
+  RestoreResult,
+  TenantEraseResult,
+} from "@rowback/jobs";
 import type { RestorePlan } from "@rowback/recovery/plans";
 
 /** What each kind of run comes to: what the ledger writes together with the run's success. */
@@ -8,6 +15,7 @@ export type RunOutcome =
   | { readonly kind: "backup"; readonly result: BackupResult; readonly outcome: BackupOutcomeRow }
   | { readonly kind: "backup_verify"; readonly result: BackupVerifyResult }
   | { readonly kind: "restore_preview"; readonly plan: RestorePlan }
-  | { readonly kind: "restore"; readonly result: RestoreResult };
+  | { readonly kind: "restore"; readonly result: RestoreResult }
+  | { readonly kind: "tenant_erase"; readonly result: TenantEraseResult };
 
 export type Outcomes = { readonly [J in JobName]: Extract<RunOutcome, { kind: J }> };

@@ -118,6 +118,7 @@ async function recordSuccess(
     case "backup":
       return succeedBackupRun(q, proof(claim), outcome.outcome, outcome.result);
     case "backup_verify":
+    case "tenant_erase":
       return succeedRun(q, proof(claim), outcome.result);
     case "restore_preview":
       return succeedRestoreRun(q, proof(claim), {

@@ -9,6 +9,8 @@ import type { SecretResolver } from "./config.ts";
 export interface PooledSource {
   readonly source: Source;
   readonly catalogCache: CatalogCache;
+  /** Whether what is stored of its tenants is sealed. */
+  readonly encryption: boolean;
 }
 
 export interface SourcePoolOptions {
@@ -85,6 +87,7 @@ export class SourcePool {
           applicationName: this.#options.applicationName,
         }),
         catalogCache: new CatalogCache(),
+        encryption: row.encryption,
       },
       users: 1,
       stale: false,

@@ -8,10 +8,12 @@ import { controlQueries } from "./control.ts";
 import { classify } from "./failure.ts";
 import type { WorkerContext } from "./handlers/worker-context.ts";
 import { createHandlers } from "./handlers.ts";
+import { openKeyRing } from "./key-ring.ts";
 import { createLog, describeError } from "./log.ts";
 import { createMetrics } from "./metrics.ts";
 import { startMonitorServer } from "./monitor-server.ts";
 import type { Outcomes } from "./outcomes.ts";
+import { readMasterKeys } from "./read-master-keys.ts";
 import { createRunLedger } from "./run-ledger.ts";
 import { SourcePool } from "./source-pool.ts";
 import { startSweeper } from "./sweeper.ts";
@@ -41,6 +43,7 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
   const location = { redisUrl: config.redisUrl, prefix: config.queuePrefix };
   const applicationName = `rowback worker ${config.workerName}`;
 
+  const masterKeys = await readMasterKeys(config.masterKeys);
   const db = openControlDatabase({
     url: config.databaseUrl,
     maxConnections: config.databaseConnections,
@@ -48,6 +51,7 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
     onIdleError: (error) => log.warn({ error: describeError(error) }, "a connection to the control database was lost"),
   });
   const control = controlQueries(db);
+  const keys = masterKeys === undefined ? undefined : openKeyRing(control, masterKeys);
   const store = openRetryingStore(config.store, log);
   const sources = new SourcePool({
     control,
@@ -58,7 +62,7 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
   });
   const producer = createProducer({ ...location, onError: onRedisError });
   const queues = openQueues(location, onRedisError);
-  const worker: WorkerContext = { db, control, store, sources, clock, log };
+  const worker: WorkerContext = { db, control, store, sources, keys, clock, log };
 
   const metrics = createMetrics({ queues, activeRuns: () => consumer.activeRuns });
   const consumer = createConsumer({

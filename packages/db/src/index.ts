@@ -94,6 +94,15 @@ export {
 export { claimFairRuns, type FairClaim, hasDueRuns, type RingPlace } from "./tables/fair-claims.ts";
 export { findKeyedRun, type InsertRunResult, type NewRun } from "./tables/insert-run.ts";
 export {
+  countStoredBackups,
+  type Erasure,
+  finishErasure,
+  getErasure,
+  hasLiveRuns,
+  insertErasure,
+  markTenantErased,
+} from "./tables/erasures.ts";
+export {
   listMembers,
   listMemberships,
   MEMBER_ROLES,
@@ -171,6 +180,16 @@ export {
   type SourceConnection,
   updateSource,
 } from "./tables/sources.ts";
+export {
+  countKeysByMasterKey,
+  destroyTenantKey,
+  getTenantKey,
+  insertTenantKey,
+  listKeysToRewrap,
+  rewrapTenantKey,
+  TenantKey,
+  type TenantKeyOwner,
+} from "./tables/tenant-keys.ts";
 export {
   DEFAULT_TENANT_SETTINGS,
   getTenantSettings,

@@ -5,6 +5,7 @@ import {
   DiscoveryParams,
   RestoreParams,
   RestorePreviewParams,
+  TenantEraseParams,
 } from "./run-params.ts";
 
 /** Work of one kind of patience: an hour-long backup must not stand before a preview somebody waits for. */
@@ -85,6 +86,15 @@ export const JOBS = {
     payload: RunPayload,
     params: RestoreParams,
   },
+  // It waits for the tenant's other runs to end, and for a store that is down: nothing else will purge what is left.
+  tenant_erase: {
+    queue: "backups",
+    attempts: 30,
+    backoff: PATIENT,
+    timeoutMs: WHOLE_TENANT_MS,
+    payload: RunPayload,
+    params: TenantEraseParams,
+  },
 } as const satisfies Record<string, JobDefinition>;
 
 export type JobName = keyof typeof JOBS;
@@ -94,6 +104,7 @@ export const JobName = z.enum([
   "backup_verify",
   "restore_preview",
   "restore",
+  "tenant_erase",
 ]) satisfies z.ZodType<JobName>;
 
 /** The kinds of one queue; they share its workers' hands and its limits. */

@@ -28,5 +28,7 @@ export {
   RestoreParams,
   RestorePreviewParams,
   RestoreResult,
+  TenantEraseParams,
+  TenantEraseResult,
   UndoRestoreParams,
 } from "./run-params.ts";

@@ -67,6 +67,17 @@ export const BackupVerifyResult = z.object({
 });
 export type BackupVerifyResult = z.infer<typeof BackupVerifyResult>;
 
+export const TenantEraseParams = z.strictObject({});
+export type TenantEraseParams = z.infer<typeof TenantEraseParams>;
+
+/** What the purge deleted; that the key was destroyed before, and what it opened, is in the certificate. */
+export const TenantEraseResult = z.object({
+  objects: Count,
+  bytes: Count,
+  certificateDigest: z.string(),
+});
+export type TenantEraseResult = z.infer<typeof TenantEraseResult>;
+
 /** What to bring back, and how; the same words in a preview and in the restore that applies it. */
 const RestoreRequestFields = {
   backupId: z.uuid(),

@@ -15,6 +15,7 @@ export { type BackupPlan, type PlanRequest, planBackup } from "./backup/plan.ts"
 export { type BackupOutcome, type BackupRequest, backupTenant } from "./backup/run.ts";
 export { collectGarbage, type SweepOptions, type SweepOutcome } from "./backup/sweep.ts";
 export { type VerifyOutcome, verifyBackup } from "./backup/verify.ts";
+export { type PurgeOutcome, purgeTenant } from "./erasure/purge.ts";
 export { CatalogCache, readCatalog } from "./postgres/catalog.ts";
 export { findTable } from "./postgres/catalog-lookup.ts";
 export type { Catalog, CatalogTable } from "./postgres/catalog-types.ts";

@@ -37,11 +37,16 @@ const Connection = plainText(4_000).refine(isConnection, "must be env:NAME, or a
   description: "env:NAME (a setting of the workers), or a postgres:// URL, which is stored encrypted and never shown.",
 });
 
+const Encryption = z.boolean().meta({
+  description: "Seal what is stored from now on with a key per tenant; every worker then needs the master key.",
+});
+
 const CreateSource = z.strictObject({
   name: plainText(100),
   connection: Connection,
   tenancy: Tenancy,
   rules: z.array(ScopeRule).max(10_000).default([]),
+  encryption: Encryption.default(false),
 });
 
 const ChangeSource = z
@@ -49,6 +54,7 @@ const ChangeSource = z
     connection: Connection.optional(),
     tenancy: Tenancy.optional(),
     rules: z.array(ScopeRule).max(10_000).optional(),
+    encryption: Encryption.optional(),
   })
   .refine((change) => Object.values(change).some((value) => value !== undefined), "must change something");
 
@@ -68,10 +74,10 @@ export function sourceRoutes(api: ApiContext): FastifyPluginAsyncZod {
         },
       },
       async (request, reply) => {
-        const { name, tenancy, rules } = request.body;
+        const { name, tenancy, rules, encryption } = request.body;
         const connection = stored(request.body.connection, settings.secretKey);
         const source = await withSystem(db, async (client) => {
-          const inserted = await insertSource(client, { name, connection, tenancy, rules });
+          const inserted = await insertSource(client, { name, connection, tenancy, rules, encryption });
           if (inserted === null)
             throw new RecoveryError("conflict", "A source of this name exists already.", {
               hint: "Choose another name.",
@@ -79,7 +85,7 @@ export function sourceRoutes(api: ApiContext): FastifyPluginAsyncZod {
           await audit(client, request, {
             action: "source.create",
             sourceId: inserted.id,
-            after: { name, tenancy, rules },
+            after: { name, tenancy, rules, encryption },
           });
           return inserted;
         });
@@ -124,28 +130,34 @@ export function sourceRoutes(api: ApiContext): FastifyPluginAsyncZod {
         config: { access },
         schema: {
           tags: ["sources"],
-          summary: "Change a source's connection, tenancy or rules; discover it again afterwards",
+          summary: "Change a source's connection, tenancy, rules or encryption; discover it again afterwards",
           params: IdParams,
           body: ChangeSource,
           response: { 200: SourceView, ...PROBLEMS },
         },
       },
       async (request) => {
-        const { connection, tenancy, rules } = request.body;
+        const { connection, tenancy, rules, encryption } = request.body;
         const { id } = request.params;
         return withSystem(db, async (client) => {
           const before = await getSource(client, id);
           const changed = await updateSource(client, id, {
             tenancy,
             rules,
+            encryption,
             connection: connection === undefined ? undefined : stored(connection, settings.secretKey),
           });
           if (before === null || changed === null) throw notFound("source");
           await audit(client, request, {
             action: "source.change",
             sourceId: id,
-            before: { tenancy: before.tenancy, rules: before.rules },
-            after: { tenancy: changed.tenancy, rules: changed.rules, connectionChanged: connection !== undefined },
+            before: { tenancy: before.tenancy, rules: before.rules, encryption: before.encryption },
+            after: {
+              tenancy: changed.tenancy,
+              rules: changed.rules,
+              encryption: changed.encryption,
+              connectionChanged: connection !== undefined,
+            },
           });
           return toSourceView(changed);
         });

@@ -10,7 +10,7 @@ export async function verify(worker: WorkerContext, task: RunTask): Promise<Outc
   const tenant = await tenantOf(worker, task.run);
   const backup = await storedBackup(worker, tenant.id, backupId);
   const outcome = await verifyBackup(
-    { store: worker.store, signal: task.signal, onProgress: (progress) => task.report(progress) },
+    { store: worker.store, keys: worker.keys, signal: task.signal, onProgress: (progress) => task.report(progress) },
     { tenantId: tenant.id, backupId, expectManifestSha256: backup.manifestSha256 },
   );
   return { kind: "backup_verify", result: { backupId, ...outcome } };

@@ -1,4 +1,4 @@
-import { type ClaimedRun, getTenantSettings, storedBytes, withTenant } from "@rowback/db";
+import { type ClaimedRun, getSource, getTenantSettings, storedBytes, withTenant } from "@rowback/db";
 import { BackupParams, BackupResult } from "@rowback/jobs";
 import { type BackupOutcome, backupTenant } from "@rowback/recovery";
 import { tableLabel } from "@rowback/recovery/plans";
@@ -10,7 +10,11 @@ import { type RunTask, tenantOf, verbContext, type WorkerContext } from "./worke
 export async function backUp(worker: WorkerContext, task: RunTask): Promise<Outcomes["backup"]> {
   const { run } = task;
   const params = BackupParams.parse(run.params);
-  const [tenant, maxStoredBytes] = await Promise.all([tenantOf(worker, run), bytesLeft(worker, run)]);
+  const [tenant, maxStoredBytes, encryption] = await Promise.all([
+    tenantOf(worker, run),
+    bytesLeft(worker, run),
+    wantsEncryption(worker, run),
+  ]);
   return await worker.sources.use(params.targetSourceId ?? run.sourceId, async (pooled) => {
     const outcome = await backupTenant(verbContext(worker, task, pooled), {
       backupId: run.id,
@@ -20,6 +24,7 @@ export async function backUp(worker: WorkerContext, task: RunTask): Promise<Outc
       catalogCache: pooled.catalogCache,
       maxStoredBytes,
       mayBeAbsent: params.purpose === "pre_restore",
+      encrypt: encryption || pooled.encryption,
     });
     return {
       kind: "backup",
@@ -27,6 +32,11 @@ export async function backUp(worker: WorkerContext, task: RunTask): Promise<Outc
       outcome: outcomeRow(outcome),
     };
   });
+}
+
+/** The tenant's own source decides also for what is backed up of another database before a restore into it. */
+async function wantsEncryption(worker: WorkerContext, { sourceId }: ClaimedRun): Promise<boolean> {
+  return (await getSource(worker.control, sourceId))?.encryption ?? false;
 }
 
 /** What the tenant may still store; null without a quota. */

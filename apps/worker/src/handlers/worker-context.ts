@@ -1,7 +1,7 @@
 import type { ClaimedRun, ControlDatabase, Queryable, Tenant } from "@rowback/db";
 import { getTenant } from "@rowback/db";
 import type { Task } from "@rowback/jobs";
-import type { Clock, Log, VerbContext } from "@rowback/recovery";
+import type { Clock, KeyRing, Log, VerbContext } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
 import type { ObjectStore } from "@rowback/storage";
 import { withLease } from "../leased-store.ts";
@@ -14,6 +14,8 @@ export interface WorkerContext {
   readonly control: Queryable;
   readonly store: ObjectStore;
   readonly sources: SourcePool;
+  /** Undefined: no master key is set. */
+  readonly keys: KeyRing | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -25,6 +27,7 @@ export function verbContext(worker: WorkerContext, task: RunTask, { source }: Po
   return {
     store: withLease(worker.store, task),
     source,
+    keys: worker.keys,
     clock: worker.clock,
     log: worker.log,
     get signal() {
@@ -39,5 +42,10 @@ export async function tenantOf(worker: WorkerContext, run: ClaimedRun): Promise<
   const tenant = run.tenantId === null ? null : await getTenant(worker.control, run.tenantId);
   if (tenant === null)
     throw new RecoveryError("not_found", "The run's tenant does not exist any more.", { runId: run.id });
+  if (tenant.erasedAt !== null)
+    throw new RecoveryError("conflict", "The run's tenant was erased: nothing of it is stored any more, nor will be.", {
+      tenantId: tenant.id,
+      runId: run.id,
+    });
   return tenant;
 }

@@ -16,6 +16,7 @@ export function scripted(script: (task: RunTask) => Promise<unknown>): Required<
       backup: refuse,
       restore_preview: refuse,
       restore: refuse,
+      tenant_erase: refuse,
       backup_verify: async (task) => {
         await script(task);
         return {

@@ -63,6 +63,7 @@ export async function workerFixture(name: string, options: FixtureOptions = {}):
     queuePrefix: redis.prefix,
     store: { driver: "filesystem", root: testFolder() },
     secretKey: randomBytes(32),
+    masterKeys: null,
     resolveSecret: environmentSecrets({ SOURCE_URL: options.sourceUrl ?? "postgres://nobody@127.0.0.1:1/nothing" }),
     host: "127.0.0.1",
     metricsPort: 0,

@@ -38,6 +38,8 @@ export const Backup = z.object({
   snapshotLsn: z.string().nullable(),
   snapshotAt: z.date().nullable(),
   serverVersion: z.string().nullable(),
+  /** The data key that sealed it; null: stored in clear. */
+  keyId: z.uuid().nullable(),
   tableStats: z.array(TableStats).nullable(),
   /** What it may lack all the same, one sentence each; empty until it has succeeded. */
   warnings: z.array(z.string()),
@@ -60,7 +62,7 @@ export const BACKUP_COLUMNS = `b.run_id AS id, b.tenant_id AS "tenantId", b.sour
   b.parent_backup_id AS "parentBackupId", b.base_backup_id AS "baseBackupId", b.tables, b.row_count AS "rowCount",
   b.raw_bytes AS "rawBytes", b.stored_bytes AS "storedBytes", b.object_count AS "objectCount",
   b.manifest_sha256 AS "manifestSha256", b.snapshot_lsn AS "snapshotLsn", b.snapshot_at AS "snapshotAt",
-  b.server_version AS "serverVersion", b.table_stats AS "tableStats",
+  b.server_version AS "serverVersion", b.key_id AS "keyId", b.table_stats AS "tableStats",
   coalesce(r.result -> 'warnings', '[]') AS warnings, b.deleted_at AS "deletedAt",
   b.purge_started_at AS "purgeStartedAt", b.purged_at AS "purgedAt", r.status, r.progress, r.error,
   r.parent_run_id AS "parentRunId", r.requested_by AS "requestedBy", r.created_at AS "createdAt",

@@ -49,6 +49,8 @@ export interface BackupOutcomeRow {
   readonly manifestSha256: string;
   readonly snapshot: { readonly lsn: string; readonly at: Date };
   readonly serverVersion: string;
+  /** The data key that sealed it. */
+  readonly keyId?: string | null | undefined;
   readonly tables: readonly TableStats[];
 }
 
@@ -67,7 +69,7 @@ export async function succeedBackupRun(
     name: "succeed_backup_run",
     text: `WITH run AS (${SUCCEED_RUN})
 UPDATE backup_jobs b SET row_count = $4, raw_bytes = $5, stored_bytes = $6, object_count = $7, manifest_sha256 = $8,
-  snapshot_lsn = $9, snapshot_at = $10, server_version = $11, table_stats = $12
+  snapshot_lsn = $9, snapshot_at = $10, server_version = $11, table_stats = $12, key_id = $13
 FROM run WHERE b.run_id = run.id`,
     values: [
       claim.runId,
@@ -82,6 +84,7 @@ FROM run WHERE b.run_id = run.id`,
       outcome.snapshot.at,
       outcome.serverVersion,
       jsonb(outcome.tables),
+      outcome.keyId ?? null,
     ],
   });
   return updated.rowCount === 1;

@@ -8,12 +8,12 @@ export type MemberRole = (typeof MEMBER_ROLES)[number];
 const Membership = z.object({ tenantId: z.uuid(), tenantName: z.string(), role: z.enum(MEMBER_ROLES) });
 export type Membership = z.infer<typeof Membership>;
 
-/** The tenants that a user belongs to, by name: the only place that says so. System only, for no tenant is known yet. */
+/** The tenants that a user belongs to, by name, but for erased ones: the only place that says so. System only, for no tenant is known yet. */
 export async function listMemberships(q: Queryable, userId: string): Promise<Membership[]> {
   const result = await q.query({
     name: "list_memberships",
     text: `SELECT m.tenant_id AS "tenantId", t.name AS "tenantName", m.role FROM user_tenants m JOIN tenants t ON t.id = m.tenant_id
-WHERE m.user_id = $1 ORDER BY t.name, t.id`,
+WHERE m.user_id = $1 AND t.erased_at IS NULL ORDER BY t.name, t.id`,
     values: [userId],
   });
   return allRows(result, Membership);

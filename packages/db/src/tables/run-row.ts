@@ -2,7 +2,14 @@ import { z } from "zod";
 import { Int8, Json } from "../rows.ts";
 import { RUN_STATES } from "../run-states.ts";
 
-export const RUN_KINDS = ["discovery", "backup", "backup_verify", "restore_preview", "restore"] as const;
+export const RUN_KINDS = [
+  "discovery",
+  "backup",
+  "backup_verify",
+  "restore_preview",
+  "restore",
+  "tenant_erase",
+] as const;
 export type RunKind = (typeof RUN_KINDS)[number];
 
 /** Why a run failed, or why its last attempt did. `table` is `schema.table`. */

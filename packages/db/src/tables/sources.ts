@@ -9,6 +9,8 @@ export const Source = z.object({
   name: z.string(),
   tenancy: Json,
   rules: z.array(Json),
+  /** Whether what is stored of its tenants is sealed from now on. */
+  encryption: z.boolean(),
   createdAt: z.date(),
   updatedAt: z.date(),
   discoveredAt: z.date().nullable(),
@@ -20,7 +22,7 @@ export type SourceConnection =
   | { readonly kind: "reference"; readonly reference: string }
   | { readonly kind: "sealed"; readonly sealed: string };
 
-const COLUMNS = `s.id, s.name, s.tenancy, s.rules, s.created_at AS "createdAt", s.updated_at AS "updatedAt", s.discovered_at AS "discoveredAt"`;
+const COLUMNS = `s.id, s.name, s.tenancy, s.rules, s.encryption, s.created_at AS "createdAt", s.updated_at AS "updatedAt", s.discovered_at AS "discoveredAt"`;
 
 export interface NewSource {
   readonly name: string;
@@ -28,15 +30,24 @@ export interface NewSource {
   /** JSON of recovery's Tenancy and ScopeRule[], validated by the caller. */
   readonly tenancy: unknown;
   readonly rules?: readonly unknown[];
+  readonly encryption?: boolean | undefined;
 }
 
 /** Registers a source. Null when the name is taken. System only. */
 export async function insertSource(q: Queryable, source: NewSource): Promise<Source | null> {
   const { reference, sealed } = connectionColumns(source.connection);
   const result = await q.query({
-    text: `INSERT INTO sources AS s (id, name, connection_ref, connection_sealed, tenancy, rules) VALUES ($1, $2, $3, $4, $5, $6)
+    text: `INSERT INTO sources AS s (id, name, connection_ref, connection_sealed, tenancy, rules, encryption) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (name) DO NOTHING RETURNING ${COLUMNS}`,
-    values: [randomUUID(), source.name, reference, sealed, jsonb(source.tenancy), jsonb(source.rules ?? [])],
+    values: [
+      randomUUID(),
+      source.name,
+      reference,
+      sealed,
+      jsonb(source.tenancy),
+      jsonb(source.rules ?? []),
+      source.encryption ?? false,
+    ],
   });
   return firstRow(result, Source);
 }
@@ -45,6 +56,7 @@ export interface SourceChange {
   readonly connection?: SourceConnection | undefined;
   readonly tenancy?: unknown;
   readonly rules?: readonly unknown[] | undefined;
+  readonly encryption?: boolean | undefined;
 }
 
 /** Changes what is given; null when there is no such source. System only. */
@@ -54,7 +66,7 @@ export async function updateSource(q: Queryable, sourceId: string, change: Sourc
     text: `UPDATE sources s SET
   connection_ref = CASE WHEN $2 THEN $3 ELSE s.connection_ref END,
   connection_sealed = CASE WHEN $2 THEN $4 ELSE s.connection_sealed END,
-  tenancy = coalesce($5, s.tenancy), rules = coalesce($6, s.rules), updated_at = now()
+  tenancy = coalesce($5, s.tenancy), rules = coalesce($6, s.rules), encryption = coalesce($7, s.encryption), updated_at = now()
 WHERE s.id = $1 RETURNING ${COLUMNS}`,
     values: [
       sourceId,
@@ -63,6 +75,7 @@ WHERE s.id = $1 RETURNING ${COLUMNS}`,
       connection?.sealed ?? null,
       jsonb(change.tenancy),
       jsonb(change.rules),
+      change.encryption ?? null,
     ],
   });
   return firstRow(result, Source);

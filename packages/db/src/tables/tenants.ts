@@ -11,10 +11,12 @@ export const Tenant = z.object({
   key: z.string(),
   name: z.string(),
   createdAt: z.date(),
+  /** Set for good: nothing of the tenant is stored any more, nor will be. */
+  erasedAt: z.date().nullable(),
 });
 export type Tenant = z.infer<typeof Tenant>;
 
-const COLUMNS = `t.id, t.source_id AS "sourceId", t.key, t.name, t.created_at AS "createdAt"`;
+const COLUMNS = `t.id, t.source_id AS "sourceId", t.key, t.name, t.created_at AS "createdAt", t.erased_at AS "erasedAt"`;
 
 export interface NewTenant {
   readonly id?: string;

@@ -18,6 +18,7 @@ export function handlersOf(
     backup_verify: handler,
     restore_preview: handler,
     restore: handler,
+    tenant_erase: handler,
     ...others,
   };
 }

@@ -7,9 +7,14 @@ export interface BackupId {
 /** The folder-like prefix of all tenants; everything under it is Rowback's. */
 export const TENANTS_PREFIX = "tenants/";
 
+/** All objects of one tenant start with this. */
+export function tenantPrefix(tenantId: string): string {
+  return `${TENANTS_PREFIX}${tenantId}/`;
+}
+
 /** All objects of one backup, manifest included, start with this. */
 export function backupPrefix(id: BackupId): string {
-  return `${TENANTS_PREFIX}${id.tenantId}/backups/${id.backupId}/`;
+  return `${tenantPrefix(id.tenantId)}backups/${id.backupId}/`;
 }
 
 export function manifestKey(id: BackupId): string {

@@ -55,6 +55,8 @@ export interface BackupOutcome {
   readonly manifestSha256: string;
   readonly snapshot: { readonly lsn: string; readonly at: Date };
   readonly serverVersion: string;
+  /** The data key that sealed it; null: stored in clear. */
+  readonly keyId: string | null;
   /** What it may lack all the same: tables taken for nobody's, rows of nobody, sequences the role may not read. */
   readonly warnings: readonly string[];
   readonly tables: readonly {
@@ -216,6 +218,7 @@ function outcomeOf(
     manifestSha256: stored.sha256,
     snapshot: { lsn: info.lsn, at: info.at },
     serverVersion: info.serverVersion,
+    keyId: manifest.encryption?.keyId ?? null,
     warnings,
     tables: tables.map(({ table, fingerprint, rawBytes }) => ({
       table,
