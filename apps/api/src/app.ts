@@ -16,6 +16,7 @@ import { adminRoutes } from "./routes/admin.ts";
 import { apiKeyRoutes } from "./routes/api-keys.ts";
 import { auditLogRoutes } from "./routes/audit-log.ts";
 import { backupRoutes } from "./routes/backups.ts";
+import { erasureRoutes } from "./routes/erasure.ts";
 import { restoreRoutes } from "./routes/restores.ts";
 import { runRoutes } from "./routes/runs.ts";
 import { serviceRoutes } from "./routes/service.ts";
@@ -78,6 +79,7 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
     tenantRoutes,
     apiKeyRoutes,
     auditLogRoutes,
+    erasureRoutes,
     adminRoutes,
   ]) {
     await app.register(routes(context));

@@ -18,6 +18,7 @@ export type AuditAction =
   | "source.delete"
   | "source.discover"
   | "tenant.create"
+  | "tenant.erase"
   | "member.set"
   | "member.remove"
   | "api-key.create"

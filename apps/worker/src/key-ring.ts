@@ -1,4 +1,4 @@
-import { getTenantKey, insertTenantKey, type Queryable, TenantKey } from "@rowback/db";
+import { getTenantKey, insertTenantKey, type Queryable, type TenantKey } from "@rowback/db";
 import {
   type KeyOwner,
   type KeyRing,

@@ -91,8 +91,6 @@ export {
   type SegmentFilter,
   tenantHash,
 } from "./tables/change-segments.ts";
-export { claimFairRuns, type FairClaim, hasDueRuns, type RingPlace } from "./tables/fair-claims.ts";
-export { findKeyedRun, type InsertRunResult, type NewRun } from "./tables/insert-run.ts";
 export {
   countStoredBackups,
   type Erasure,
@@ -102,6 +100,8 @@ export {
   insertErasure,
   markTenantErased,
 } from "./tables/erasures.ts";
+export { claimFairRuns, type FairClaim, hasDueRuns, type RingPlace } from "./tables/fair-claims.ts";
+export { findKeyedRun, type InsertRunResult, type NewRun } from "./tables/insert-run.ts";
 export {
   listMembers,
   listMemberships,

@@ -18,10 +18,15 @@ import { type ControlFixture, controlFixture, createdId } from "./testing/contro
 
 let control: ControlFixture;
 let tables: TenantTable[];
+/** What concerns a tenant and is none of its business: wrapped keys, and what operators decided. */
+const SYSTEM_ONLY = ["erasures", "tenant_keys"];
+let systemTables: TenantTable[];
 beforeAll(async () => {
   control = await controlFixture("rls");
   for (const tenantId of [control.tenantId, control.otherTenantId]) await fillEveryTable(tenantId);
-  tables = await tenantTables();
+  const all = await tenantTables();
+  tables = all.filter(({ name }) => !SYSTEM_ONLY.includes(name));
+  systemTables = all.filter(({ name }) => SYSTEM_ONLY.includes(name));
 });
 afterAll(() => control.close());
 
@@ -100,6 +105,21 @@ describe("row-level security", () => {
     );
     for (const table of tables) {
       expect(table, table.name).toMatchObject({ forced: true, policies: ["rowback_system", "rowback_tenant"] });
+    }
+  });
+
+  test("the system's own tables are closed to tenants altogether", async () => {
+    expect(systemTables.map(({ name }) => name)).toEqual(SYSTEM_ONLY);
+    for (const { name, forced, policies } of systemTables) {
+      expect({ forced, policies }, name).toEqual({ forced: true, policies: ["rowback_system"] });
+      for (const sql of [
+        `SELECT 1 FROM ${name}`,
+        `INSERT INTO ${name} DEFAULT VALUES`,
+        `UPDATE ${name} SET tenant_id = NULL`,
+        `DELETE FROM ${name}`,
+      ]) {
+        expect(await refusal(asTenant(control.tenantId, sql)), sql).toBe(PRIVILEGE_MISSING);
+      }
     }
   });
 
