@@ -14,6 +14,7 @@ const handlers: NonNullable<WorkerOptions["handlers"]> = () => ({
   backup: refuse,
   restore_preview: refuse,
   restore: refuse,
+  tenant_erase: refuse,
   backup_verify: async ({ run }) => {
     await sleep(JOB_MS);
     return {
