@@ -67,7 +67,9 @@ export {
   getCaptureState,
   listEpochs,
   listUncaptured,
+  markRebased,
   type NewCapture,
+  type NewEpoch,
   observeSlot,
   releaseCapture,
   renewCapture,
@@ -76,8 +78,10 @@ export {
   turnCaptureOff,
   turnCaptureOn,
 } from "./tables/capture-states.ts";
+export { getRememberedTables, type RememberedTables, rememberTables } from "./tables/captured-tables.ts";
 export {
   ChangeGap,
+  closeUnpublishedGaps,
   GAP_REASONS,
   type GapReason,
   insertGaps,
@@ -119,7 +123,13 @@ export {
   type ProtectedTable,
   replaceProtectedTables,
 } from "./tables/protected-tables.ts";
-export { type Covered, publishSegments, replaceSegments } from "./tables/publish-segments.ts";
+export {
+  type Covered,
+  forgetRetired,
+  listRetired,
+  publishSegments,
+  replaceSegments,
+} from "./tables/publish-segments.ts";
 export {
   type ChosenKeys,
   getRestore,

@@ -15,6 +15,13 @@ export { type BackupPlan, type PlanRequest, planBackup } from "./backup/plan.ts"
 export { type BackupOutcome, type BackupRequest, backupTenant } from "./backup/run.ts";
 export { collectGarbage, type SweepOptions, type SweepOutcome } from "./backup/sweep.ts";
 export { type VerifyOutcome, verifyBackup } from "./backup/verify.ts";
+export { type CaptureContext, type CaptureRequest, captureChanges } from "./changes/capture/capture.ts";
+export type { CaptureTarget, Covered, SeenTables } from "./changes/capture/capture-target.ts";
+export { Gap, putGap } from "./changes/capture/gap.ts";
+export { PublishedTable } from "./changes/capture/published-tables.ts";
+export type { SegmentLimits } from "./changes/capture/segment-gatherer.ts";
+export { createSlot, dropSlot, freeSlot, readSlot, type SlotStart, type SlotState } from "./changes/capture/slot.ts";
+export type { WrittenSegment } from "./changes/log/segment-writer.ts";
 export { type PurgeOutcome, purgeTenant } from "./erasure/purge.ts";
 export { CatalogCache, readCatalog } from "./postgres/catalog.ts";
 export { findTable } from "./postgres/catalog-lookup.ts";

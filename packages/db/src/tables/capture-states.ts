@@ -44,11 +44,14 @@ export const CaptureEpoch = z.object({
   coveredAt: Micros,
   /** Null: it goes on. */
   endedAt: Micros.nullable(),
+  /** Its slot took the place of a lost one, and not every tenant's new full backup is asked for yet. */
+  rebasePending: z.boolean(),
 });
 export type CaptureEpoch = z.infer<typeof CaptureEpoch>;
 
 const EPOCH = `e.source_id AS "sourceId", e.epoch, e.start_xid AS "startXid", e.start_lsn AS "startLsn", ${microsOf("e.started_at")} AS "startedAt",
-  e.covered_lsn AS "coveredLsn", ${microsOf("e.covered_at")} AS "coveredAt", ${microsOf("e.ended_at")} AS "endedAt"`;
+  e.covered_lsn AS "coveredLsn", ${microsOf("e.covered_at")} AS "coveredAt", ${microsOf("e.ended_at")} AS "endedAt",
+  e.rebase_pending AS "rebasePending"`;
 
 /** The capture's state of a source, or null when it was never set up. System only. */
 export async function getCaptureState(q: Queryable, sourceId: string): Promise<CaptureState | null> {
@@ -100,14 +103,22 @@ RETURNING c.source_id AS "sourceId", c.lease_token AS token`,
 
 const HELD = "c.source_id = $1 AND c.lease_token = $2 AND c.status = 'on'";
 
-/** Prolongs the lease. False: it is lost, or the capture was turned off; the holder must stop. */
-export async function renewCapture(q: Queryable, lease: CaptureLease, leaseMs: number): Promise<boolean> {
+/**
+ * Prolongs the lease. Null: it is lost, or the capture was turned off; the holder must stop.
+ * @returns when the source's row was changed last: its connection, tenancy or rules may be others by now
+ */
+export async function renewCapture(
+  q: Queryable,
+  lease: CaptureLease,
+  leaseMs: number,
+): Promise<{ readonly sourceUpdatedAt: Date } | null> {
   const result = await q.query({
     name: "renew_capture",
-    text: `UPDATE capture_states c SET lease_until = now() + $3 * interval '1 millisecond', updated_at = now() WHERE ${HELD}`,
+    text: `UPDATE capture_states c SET lease_until = now() + $3 * interval '1 millisecond', updated_at = now() WHERE ${HELD}
+RETURNING (SELECT s.updated_at FROM sources s WHERE s.id = c.source_id) AS "sourceUpdatedAt"`,
     values: [lease.sourceId, lease.token, leaseMs],
   });
-  return result.rowCount === 1;
+  return firstRow(result, z.object({ sourceUpdatedAt: z.date() }));
 }
 
 /** Gives the lease back, so that another worker need not wait for its end. */
@@ -170,22 +181,30 @@ export async function turnCaptureOff(q: Queryable, sourceId: string): Promise<vo
   });
 }
 
+export interface NewEpoch {
+  readonly sourceId: string;
+  readonly startXid: bigint;
+  readonly startLsn: string;
+  /** Microseconds since 1970. */
+  readonly startedAt: bigint;
+  /** Its slot takes the place of a lost one: every tenant is to get a new full backup. */
+  readonly rebase?: boolean;
+}
+
 /** Begins the next epoch at a slot that was just made, and ends the one before, if any; the new epoch's number. */
-export async function beginEpoch(
-  q: Queryable,
-  start: {
-    readonly sourceId: string;
-    readonly startXid: bigint;
-    readonly startLsn: string;
-    readonly startedAt: bigint;
-  },
-): Promise<number> {
+export async function beginEpoch(q: Queryable, start: NewEpoch): Promise<number> {
   await endEpoch(q, start.sourceId);
   const result = await q.query({
-    text: `INSERT INTO capture_epochs (source_id, epoch, start_xid, start_lsn, started_at, covered_lsn, covered_at)
-SELECT $1, coalesce(max(epoch), 0) + 1, $2, $3, ${timestampOf("$4")}, $3, ${timestampOf("$4")} FROM capture_epochs WHERE source_id = $1
+    text: `INSERT INTO capture_epochs (source_id, epoch, start_xid, start_lsn, started_at, covered_lsn, covered_at, rebase_pending)
+SELECT $1, coalesce(max(epoch), 0) + 1, $2, $3, ${timestampOf("$4")}, $3, ${timestampOf("$4")}, $5 FROM capture_epochs WHERE source_id = $1
 RETURNING epoch`,
-    values: [start.sourceId, start.startXid.toString(), start.startLsn, start.startedAt.toString()],
+    values: [
+      start.sourceId,
+      start.startXid.toString(),
+      start.startLsn,
+      start.startedAt.toString(),
+      start.rebase ?? false,
+    ],
   });
   const begun = firstRow(result, z.object({ epoch: z.int() }));
   if (begun === null) throw new Error("the epoch was not inserted");
@@ -199,4 +218,12 @@ export async function endEpoch(q: Queryable, sourceId: string): Promise<CaptureE
     values: [sourceId],
   });
   return firstRow(result, CaptureEpoch);
+}
+
+/** The new full backups of the epoch are all asked for. */
+export async function markRebased(q: Queryable, sourceId: string, epoch: number): Promise<void> {
+  await q.query({
+    text: "UPDATE capture_epochs SET rebase_pending = false WHERE source_id = $1 AND epoch = $2",
+    values: [sourceId, epoch],
+  });
 }

@@ -78,3 +78,27 @@ WHERE g.source_id = $1 AND (g.tenant_key = $2 OR g.tenant_key IS NULL) ORDER BY 
   });
   return allRows(result, ChangeGap);
 }
+
+/** Gives the open gaps of tables that are published now their end: the next full backup that shows this transaction. */
+export async function closeUnpublishedGaps(
+  q: Queryable,
+  of: {
+    readonly sourceId: string;
+    readonly epoch: number;
+    readonly tables: readonly { schema: string; name: string }[];
+  },
+  causeXid: bigint,
+): Promise<void> {
+  await q.query({
+    text: `UPDATE change_gaps g SET cause_xid = $3 FROM unnest($4::text[], $5::text[]) AS t (schema_name, table_name)
+WHERE g.source_id = $1 AND g.epoch = $2 AND g.reason = 'table_not_published' AND g.cause_xid IS NULL
+  AND g.schema_name = t.schema_name AND g.table_name = t.table_name`,
+    values: [
+      of.sourceId,
+      of.epoch,
+      causeXid.toString(),
+      of.tables.map((table) => table.schema),
+      of.tables.map((table) => table.name),
+    ],
+  });
+}

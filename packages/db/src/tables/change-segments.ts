@@ -23,8 +23,6 @@ export const ChangeSegment = z.object({
   rawBytes: Int8,
   /** Of the object. */
   storedBytes: Int8,
-  /** Of its index; with the 48 bytes of the trailer behind it, the end of the object. */
-  indexBytes: Int8,
   hasShared: z.boolean(),
 });
 export type ChangeSegment = z.infer<typeof ChangeSegment>;
@@ -35,7 +33,7 @@ export type NewChangeSegment = Omit<ChangeSegment, "sourceId" | "epoch"> & { rea
 const COLUMNS = `s.source_id AS "sourceId", s.epoch, s.first_lsn AS "firstLsn", s.last_lsn AS "lastLsn", s.piece,
   s.object_key AS "objectKey", ${microsOf("s.first_at")} AS "firstAt", ${microsOf("s.last_at")} AS "lastAt", s.max_xid AS "maxXid",
   s.continued, s.continues, s.transactions, s.changes, s.raw_bytes AS "rawBytes", s.stored_bytes AS "storedBytes",
-  s.index_bytes AS "indexBytes", s.has_shared AS "hasShared"`;
+  s.has_shared AS "hasShared"`;
 
 /**
  * What stands for a tenant in `tenant_hashes`: 32 bits. Two tenants may share one; the segment's own index settles it. The source
@@ -61,7 +59,11 @@ export interface SegmentFilter {
 
 const PAGE = 500;
 
-/** Every segment that matches, in commit order, a page at a time: memory does not grow with the log. */
+/**
+ * Every segment that matches, in commit order, a page at a time: memory does not grow with the log. Compaction may put a wider
+ * segment in the place of some that were given already: skip its transactions up to the last that was read. The objects of the old ones
+ * stay for an hour.
+ */
 export async function* listSegments(q: Queryable, filter: SegmentFilter): AsyncGenerator<ChangeSegment> {
   let after: ChangeSegment | undefined;
   for (;;) {

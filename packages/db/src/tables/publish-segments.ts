@@ -1,5 +1,7 @@
+import { z } from "zod";
 import type { Queryable } from "../control-database.ts";
 import { timestampOf } from "../log-position.ts";
+import { allRows } from "../rows.ts";
 import type { CaptureLease } from "./capture-states.ts";
 import { type NewChangeSegment, tenantHash } from "./change-segments.ts";
 
@@ -76,12 +78,12 @@ SELECT FROM complete`,
 /** `$3` epoch, `$4` the rows as JSON. */
 const INSERT_SEGMENTS = `
   INSERT INTO change_segments (source_id, epoch, first_lsn, last_lsn, piece, object_key, first_at, last_at, max_xid, continued, continues,
-    transactions, changes, raw_bytes, stored_bytes, index_bytes, tenant_hashes, has_shared)
+    transactions, changes, raw_bytes, stored_bytes, tenant_hashes, has_shared)
   SELECT held.source_id, $3, r.first_lsn, r.last_lsn, r.piece, r.object_key, ${timestampOf("r.first_at")}, ${timestampOf("r.last_at")}, r.max_xid,
-    r.continued, r.continues, r.transactions, r.changes, r.raw_bytes, r.stored_bytes, r.index_bytes, r.tenant_hashes, r.has_shared
+    r.continued, r.continues, r.transactions, r.changes, r.raw_bytes, r.stored_bytes, r.tenant_hashes, r.has_shared
   FROM <holder> AS held, jsonb_to_recordset($4::jsonb) AS r (first_lsn text, last_lsn text, piece int, object_key text, first_at bigint,
     last_at bigint, max_xid bigint, continued boolean, continues boolean, transactions bigint, changes bigint, raw_bytes bigint,
-    stored_bytes bigint, index_bytes bigint, tenant_hashes int[], has_shared boolean)
+    stored_bytes bigint, tenant_hashes int[], has_shared boolean)
   ON CONFLICT DO NOTHING`;
 
 /** Numbers beyond 2^53 travel as text: jsonb reads both. */
@@ -101,9 +103,26 @@ function segmentRows(sourceId: string, segments: readonly NewChangeSegment[]): s
       changes: segment.changes,
       raw_bytes: segment.rawBytes,
       stored_bytes: segment.storedBytes,
-      index_bytes: segment.indexBytes,
       tenant_hashes: [...new Set([...segment.tenantKeys].map((key) => tenantHash(sourceId, key)))],
       has_shared: segment.hasShared,
     })),
   );
+}
+
+/** Objects that were retired `forMs` milliseconds ago, longest ago first. */
+export async function listRetired(
+  q: Queryable,
+  of: { readonly sourceId: string; readonly forMs: number; readonly limit: number },
+): Promise<string[]> {
+  const result = await q.query({
+    text: `SELECT object_key AS key FROM retired_segments
+WHERE source_id = $1 AND retired_at < now() - $2 * interval '1 millisecond' ORDER BY retired_at LIMIT $3`,
+    values: [of.sourceId, of.forMs, of.limit],
+  });
+  return allRows(result, z.object({ key: z.string() })).map((row) => row.key);
+}
+
+/** Their objects are gone. */
+export async function forgetRetired(q: Queryable, objectKeys: readonly string[]): Promise<void> {
+  await q.query({ text: "DELETE FROM retired_segments WHERE object_key = ANY ($1)", values: [objectKeys] });
 }

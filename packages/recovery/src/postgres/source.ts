@@ -28,6 +28,11 @@ export interface Source {
   connect<T>(fn: (client: SourceClient) => Promise<T>, options?: ConnectOptions): Promise<T>;
   /** The same, but null at once when no connection is free; what may be done with one connection must not wait for two. */
   tryConnect<T>(fn: (client: SourceClient) => Promise<T>, options?: ConnectOptions): Promise<T> | null;
+  /**
+   * A connection of the streaming replication protocol, beside the pool and not yet connected; whoever asks for it ends it.
+   * It is nobody's to share: its server process does nothing else while it streams.
+   */
+  replicationClient(): pg.Client;
   /** Ends when the last connection is closed. */
   close(): Promise<void>;
 }
@@ -62,6 +67,7 @@ class PooledSource implements Source {
   readonly #prepared = new WeakSet<SourceClient>();
   readonly #connectTimeoutMs: number;
   readonly #hasPassword: boolean;
+  readonly #replication: pg.ClientConfig & { readonly replication: "database" };
 
   constructor(options: SourceOptions) {
     this.id = options.id;
@@ -70,15 +76,15 @@ class PooledSource implements Source {
     this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
     this.#hasPassword = checkConnectionString(options);
     this.#slots = new ConnectionSlots(options.maxConnections);
-    this.#pool = new pg.Pool({
+    const connection = {
       connectionString: options.connectionString,
-      max: options.maxConnections,
       connectionTimeoutMillis: this.#connectTimeoutMs,
       application_name: options.applicationName ?? "rowback",
       keepAlive: true,
       keepAliveInitialDelayMillis: KEEPALIVE_AFTER_MS,
-      allowExitOnIdle: true,
-    });
+    };
+    this.#replication = { ...connection, replication: "database" };
+    this.#pool = new pg.Pool({ ...connection, max: options.maxConnections, allowExitOnIdle: true });
     // An idle connection that dies is no news: the pool drops it, and the next `connect` opens another.
     this.#pool.on("error", () => undefined);
   }
@@ -94,6 +100,10 @@ class PooledSource implements Source {
 
   tryConnect<T>(fn: (client: SourceClient) => Promise<T>, { signal }: ConnectOptions = {}): Promise<T> | null {
     return this.#slots.tryTake() ? this.#lendAndGive(fn, signal) : null;
+  }
+
+  replicationClient(): pg.Client {
+    return new pg.Client(this.#replication);
   }
 
   close(): Promise<void> {

@@ -1,0 +1,34 @@
+import type { WrittenSegment } from "../log/segment-writer.ts";
+import type { Gap } from "./gap.ts";
+import type { PublishedTable } from "./published-tables.ts";
+
+/** How far the log reaches: every transaction whose commit stands below `lsn` is in it, or was nobody's. */
+export interface Covered {
+  /** 16 hexadecimal digits. */
+  readonly lsn: string;
+  /** Every transaction committed up to here is in it, in microseconds since 1970 by the source's clock. */
+  readonly at: bigint;
+}
+
+/**
+ * Where a capture tells what it has made durable. Every call throws `lease_lost` when another worker captures this source now, and
+ * has then changed nothing.
+ */
+export interface CaptureTarget {
+  publish(segments: readonly WrittenSegment[], covered: Covered): Promise<void>;
+  /** Records gaps, after their objects. */
+  declare(gaps: readonly Gap[]): Promise<void>;
+  /** The tables as whoever captured before saw them last; null: nobody did in this epoch. */
+  rememberedTables(): Promise<SeenTables | null>;
+  rememberTables(seen: SeenTables): Promise<void>;
+}
+
+/** The publication's tables at a moment of the source. */
+export interface SeenTables {
+  readonly tables: readonly PublishedTable[];
+  /** Labels of protected tables that are not in the publication, and for which a gap was declared. */
+  readonly unpublished: readonly string[];
+  /** The moment: a position and a time that the server had reached just before it was looked. */
+  readonly lsn: string;
+  readonly at: bigint;
+}

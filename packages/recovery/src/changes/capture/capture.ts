@@ -1,0 +1,291 @@
+import type { ObjectStore } from "@rowback/storage";
+import { RecoveryError } from "../../errors.ts";
+import type { CatalogCache } from "../../postgres/catalog.ts";
+import type { Source } from "../../postgres/source.ts";
+import { toRecoveryError } from "../../postgres/source-error.ts";
+import { tableLabel } from "../../postgres/tenancy.ts";
+import type { Log } from "../../verb-context.ts";
+import type { Transaction } from "../log/segment-index.ts";
+import { changesPrefix, parseSegmentKey } from "../log/segment-keys.ts";
+import type { Route } from "./capture-plan.ts";
+import type { CaptureTarget, Covered } from "./capture-target.ts";
+import { ChangeSorter, type RowMessage, type TenantMove } from "./change-sorter.ts";
+import { type Gap, gapKey } from "./gap.ts";
+import { type ParentKey, ParentTenants } from "./parent-tenants.ts";
+import { readMessage } from "./pgoutput.ts";
+import { readNextXid } from "./published-tables.ts";
+import { type Batch, ReplicationStream } from "./replication-stream.ts";
+import { SegmentGatherer, type SegmentLimits } from "./segment-gatherer.ts";
+import { TableBook } from "./table-book.ts";
+import { compareTables } from "./table-watch.ts";
+import { lsnText, widenXid } from "./wal-position.ts";
+
+export interface CaptureContext {
+  readonly store: ObjectStore;
+  readonly source: Source;
+  readonly catalogCache: CatalogCache;
+  readonly log: Log;
+  /** Aborted when the lease is lost or the worker ends. */
+  readonly signal: AbortSignal;
+}
+
+export interface CaptureRequest {
+  readonly epoch: number;
+  readonly slotName: string;
+  readonly publicationName: string;
+  /** How far the log reaches already. */
+  readonly covered: Covered;
+  readonly target: CaptureTarget;
+  readonly limits?: SegmentLimits;
+  /** Told of every transaction once its changes are gathered: microseconds since 1970. */
+  readonly onCommit?: (at: bigint) => void;
+}
+
+/** What a reader of the log waits for at most, and what a restore of one tenant has to read through at least (docs/CHANGE-LOG.md). */
+const LIMITS: SegmentLimits = { bytes: 16 * 1_048_576, ms: 10_000 };
+/** How long to wait for messages before looking whether a segment is due. */
+const WAIT_MS = 250;
+/** How often the control database hears how far an idle log reaches. */
+const HEARTBEAT_MS = 2_000;
+/** How often to look for what happens to tables without a message. */
+const WATCH_TABLES_MS = 10_000;
+/**
+ * A commit gets its time before its place in the WAL. A server under load may let a process wait in between: a time is covered for
+ * certain only when the server's clock is past it by this much.
+ */
+const CLOCK_MARGIN_MICROS = 1_000_000n;
+/** Parents looked up together, ahead of the change that needs the first. */
+const MOST_AHEAD = 20_000;
+
+/**
+ * Reads the source's slot and writes its change log until the signal aborts, then lets go of the slot. What was gathered and not yet
+ * recorded comes again to whoever captures next.
+ * @throws RecoveryError `cancelled` after an abort; `source_*`, `store_*`, `lease_lost`; `source_error` when the slot is lost or in use
+ */
+export async function captureChanges(ctx: CaptureContext, request: CaptureRequest): Promise<never> {
+  const capture = new Capture(ctx, request);
+  try {
+    return await capture.run();
+  } catch (error) {
+    throw toRecoveryError(error, { sourceId: ctx.source.id, signal: ctx.signal });
+  } finally {
+    await capture.close();
+  }
+}
+
+class Capture {
+  readonly #ctx: CaptureContext;
+  readonly #request: CaptureRequest;
+  readonly #book: TableBook;
+  readonly #parents = new ParentTenants();
+  readonly #sorter: ChangeSorter;
+  readonly #gatherer: SegmentGatherer;
+  #stream: ReplicationStream | null = null;
+  #open: Transaction | null = null;
+  #xid: bigint;
+  /** Behind the last transaction that was gathered. */
+  #reached: Covered;
+  #recorded: Covered;
+  #heartbeatAt = 0;
+  #watchedAt = 0;
+  #gaps = new Map<string, Gap>();
+  #truncated = new Set<number>();
+
+  constructor(ctx: CaptureContext, request: CaptureRequest) {
+    this.#ctx = ctx;
+    this.#request = request;
+    this.#book = new TableBook(ctx.source, request.publicationName, ctx.catalogCache);
+    this.#gatherer = new SegmentGatherer({
+      sourceId: ctx.source.id,
+      epoch: request.epoch,
+      store: ctx.store,
+      target: request.target,
+      signal: ctx.signal,
+      limits: request.limits ?? LIMITS,
+      onDurable: (covered) => this.#durable(covered),
+    });
+    this.#sorter = new ChangeSorter(this.#book, this.#parents, {
+      add: (change) => this.#gatherer.add(change),
+      moved: (move) => this.#moved(move),
+    });
+    this.#reached = request.covered;
+    this.#recorded = request.covered;
+    this.#xid = 0n;
+  }
+
+  async run(): Promise<never> {
+    const { source, signal } = this.#ctx;
+    await this.#removeLeftovers();
+    this.#xid = await source.connect(readNextXid, { signal });
+    await this.#watchTables();
+    const { slotName, publicationName, covered } = this.#request;
+    this.#stream = await ReplicationStream.open(source, { slotName, publicationName, startLsn: covered.lsn, signal });
+    this.#stream.acknowledge(BigInt(`0x${covered.lsn}`));
+    for (;;) {
+      const batch = await this.#stream.next(WAIT_MS);
+      await this.#take(batch);
+      await this.#settleUp(batch);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#stream?.close();
+    await this.#gatherer.settle().catch(() => {});
+  }
+
+  async #take({ messages }: Batch): Promise<void> {
+    for (const [index, bytes] of messages.entries()) {
+      const message = readMessage(bytes);
+      switch (message.kind) {
+        case "begin":
+          this.#begin({ ...message, xid: widenXid(message.xid, this.#xid) });
+          break;
+        case "relation":
+          if (this.#book.isNews(message)) await this.#learn(message);
+          break;
+        case "commit":
+          await this.#commit(message.endLsn, message.at);
+          break;
+        case "insert":
+        case "update":
+        case "delete":
+        case "truncate":
+          if (this.#gatherer.isFull) await this.#gatherer.cut();
+          if (!this.#sorter.apply(message)) await this.#applyWithParents(message, messages, index);
+          if (message.kind === "truncate") for (const oid of message.oids) this.#truncated.add(oid);
+          break;
+      }
+    }
+  }
+
+  #begin({ lsn, at, xid }: { readonly lsn: bigint; readonly at: bigint; readonly xid: bigint }): void {
+    this.#xid = xid;
+    this.#open = { lsn: lsnText(lsn), at: at.toString(), xid: xid.toString() };
+    // The server begins where we asked it to. If it ever does not, the log must not have a transaction twice.
+    if (this.#open.lsn < this.#request.covered.lsn)
+      throw new RecoveryError("internal", `The slot sent ${this.#open.lsn} again, which is in the log`);
+    this.#sorter.begin(this.#open);
+  }
+
+  async #commit(endLsn: bigint, at: bigint): Promise<void> {
+    this.#open = null;
+    this.#reached = { lsn: lsnText(endLsn), at: at - CLOCK_MARGIN_MICROS };
+    this.#request.onCommit?.(at);
+    if (this.#gatherer.isDue) await this.#closeSegment();
+  }
+
+  /** Between batches: what is due is stored; what is idle is told. */
+  async #settleUp({ position, messages }: Batch): Promise<void> {
+    if (performance.now() - this.#watchedAt >= WATCH_TABLES_MS) await this.#watchTables();
+    if (this.#open !== null) return;
+    if (position !== null && lsnText(position.lsn) >= this.#reached.lsn)
+      this.#reached = { lsn: lsnText(position.lsn), at: position.at - CLOCK_MARGIN_MICROS };
+    if (this.#gatherer.isDue) return await this.#closeSegment();
+    const idle = this.#gatherer.isEmpty && messages.length === 0;
+    if (!idle || performance.now() - this.#heartbeatAt < HEARTBEAT_MS) return;
+    if (this.#reached.lsn > this.#recorded.lsn || this.#gaps.size > 0) await this.#closeSegment();
+  }
+
+  async #closeSegment(): Promise<void> {
+    this.#heartbeatAt = performance.now();
+    const gaps = [...this.#gaps.values()];
+    this.#gaps.clear();
+    await this.#gatherer.close(this.#reached, gaps);
+  }
+
+  #durable(covered: Covered): void {
+    this.#recorded = covered;
+    this.#stream?.acknowledge(BigInt(`0x${covered.lsn}`));
+  }
+
+  async #learn(message: Parameters<TableBook["learn"]>[0]): Promise<void> {
+    await this.#book.learn(message, this.#ctx.signal);
+    const table = { schema: message.schema, name: message.name };
+    if (this.#book.get(message.oid) === null && !this.#book.hasNow(table) && this.#open !== null) {
+      this.#declare({ reason: "table_not_published", tenantKey: null, table, ...before(this.#open) });
+    }
+    await this.#watchTables();
+  }
+
+  /** Looks up the parents that this message and those behind it need, then applies it. */
+  async #applyWithParents(message: RowMessage, messages: readonly Buffer[], index: number): Promise<void> {
+    const wanted = this.#parentsWanted(messages, index);
+    await this.#ctx.source.connect((client) => this.#parents.lookUp(client, wanted, this.#xid), {
+      signal: this.#ctx.signal,
+    });
+    if (!this.#sorter.apply(message))
+      throw new RecoveryError("internal", "A parent was looked up and is still unknown");
+  }
+
+  #parentsWanted(messages: readonly Buffer[], from: number): Map<Route, ParentKey[]> {
+    const wanted = new Map<Route, Map<string, ParentKey>>();
+    let count = 0;
+    for (let index = from; index < messages.length && count < MOST_AHEAD; index += 1) {
+      const bytes = messages[index];
+      if (bytes === undefined) break;
+      const message = readMessage(bytes);
+      if (message.kind === "relation" && this.#book.isNews(message)) break;
+      if (message.kind !== "insert" && message.kind !== "update" && message.kind !== "delete") continue;
+      for (const { route, key } of this.#sorter.parentsOf(message)) {
+        const keys = wanted.get(route) ?? new Map<string, ParentKey>();
+        wanted.set(route, keys.set(key.join("\0"), key));
+        count += 1;
+      }
+    }
+    return new Map([...wanted].map(([route, keys]) => [route, [...keys.values()]]));
+  }
+
+  #moved({ table, tenants }: TenantMove): void {
+    if (this.#open === null) return;
+    for (const tenantKey of tenants) {
+      this.#declare({ reason: "tenant_moved", tenantKey, table: null, ...before(this.#open) });
+    }
+    this.#ctx.log.warn(
+      { sourceId: this.#ctx.source.id, table: tableLabel(table.relation.table), lsn: this.#open.lsn },
+      "a row changed its tenant, and others with it: both have a gap until their next full backup",
+    );
+  }
+
+  #declare(gap: Gap): void {
+    this.#gaps.set(gapKey(this.#ctx.source.id, this.#request.epoch, gap), gap);
+  }
+
+  /** Looks for tables that were rewritten, or are not in the publication. */
+  async #watchTables(): Promise<void> {
+    const { source, signal, log } = this.#ctx;
+    const { target } = this.#request;
+    this.#watchedAt = performance.now();
+    const seenBefore = await target.rememberedTables();
+    const published = await source.connect((client) => this.#book.refresh(client), { signal });
+    const { gaps, seen } = compareTables(seenBefore, published, this.#book.plan, this.#truncated);
+    this.#truncated.clear();
+    if (gaps.length > 0) await target.declare(gaps);
+    await target.rememberTables(seen);
+    for (const { reason, table } of gaps) {
+      const label = table === null ? null : tableLabel(table);
+      log.warn({ sourceId: source.id, reason, table: label }, "a table has a gap in the change log");
+    }
+  }
+
+  /** Pieces and segments that were stored but never recorded: what they hold comes again. */
+  async #removeLeftovers(): Promise<void> {
+    const { store, source, signal } = this.#ctx;
+    const { epoch, covered } = this.#request;
+    const prefix = changesPrefix(source.id, epoch);
+    const keys: string[] = [];
+    for await (const { key } of store.list(prefix, { signal, startAfter: `${prefix}${covered.lsn}` })) {
+      const name = parseSegmentKey(key);
+      if (name !== null && name.first >= covered.lsn) keys.push(key);
+    }
+    if (keys.length > 0) await store.delete(keys, { signal });
+  }
+}
+
+/** The last moment before a transaction. */
+function before(transaction: Transaction): Pick<Gap, "beginsLsn" | "beginsAt" | "causeXid"> {
+  return {
+    beginsLsn: lsnText(BigInt(`0x${transaction.lsn}`) - 1n),
+    beginsAt: (BigInt(transaction.at) - 1n).toString(),
+    causeXid: transaction.xid,
+  };
+}

@@ -1,0 +1,119 @@
+import { z } from "zod";
+import type { SourceClient } from "../../postgres/source.ts";
+import { TableName } from "../../postgres/tenancy.ts";
+import { lsnFromServer, widenXid } from "./wal-position.ts";
+
+const PublishedColumn = z.object({
+  name: z.string(),
+  attnum: z.int(),
+  typeOid: z.int(),
+  type: z.string(),
+  /** What rows have that were written before the column was there. */
+  missing: z.string().nullable(),
+  hasMissing: z.boolean(),
+  /** It has a default, an identity, or must not be NULL: old rows can't simply have NULL. */
+  filled: z.boolean(),
+  /** The transaction that last wrote its row in the catalogue, 32 bits. */
+  writtenBy: z.string(),
+});
+
+const Leaf = z.object({ oid: z.int(), filenode: z.string(), attached: z.boolean() });
+
+/** A table of the publication as the catalogue has it, with what tells whether its rows were rewritten behind the log's back. */
+export const PublishedTable = z.object({
+  oid: z.int(),
+  table: TableName,
+  /** Of a plain table. */
+  filenode: z.string(),
+  /** Of a partitioned one. */
+  leaves: z.array(Leaf),
+  columns: z.array(PublishedColumn),
+});
+export type PublishedTable = z.infer<typeof PublishedTable>;
+
+export interface Published {
+  readonly tables: readonly PublishedTable[];
+  /** The next transaction id, 64 bits: whatever the tables show was written by transactions below it. */
+  readonly nextXid: bigint;
+  /** What the server had written, 16 hexadecimal digits, and its clock in microseconds since 1970, just before it was looked. */
+  readonly lsn: string;
+  readonly at: bigint;
+}
+
+const READ = `SELECT json_build_object(
+  'oid', c.oid::bigint, 'table', json_build_object('schema', n.nspname, 'name', c.relname), 'filenode', c.relfilenode::text,
+  'leaves', coalesce((SELECT json_agg(json_build_object('oid', l.oid::bigint, 'filenode', l.relfilenode::text,
+      'attached', h.xmin IS DISTINCT FROM (SELECT a.xmin FROM pg_catalog.pg_attribute a WHERE a.attrelid = l.oid AND a.attnum = -1)) ORDER BY l.oid)
+    FROM pg_catalog.pg_partition_tree(c.oid) t JOIN pg_catalog.pg_class l ON l.oid = t.relid
+      JOIN pg_catalog.pg_inherits h ON h.inhrelid = l.oid
+    WHERE t.isleaf AND c.relkind = 'p'), '[]'),
+  'columns', (SELECT json_agg(json_build_object('name', a.attname, 'attnum', a.attnum, 'typeOid', a.atttypid::bigint,
+      'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
+      'missing', coalesce((a.attmissingval::text::text[])[1], leaf.missing), 'hasMissing', a.atthasmissing OR coalesce(leaf.has_missing, false),
+      'filled', a.atthasdef OR a.attidentity <> '' OR a.attnotnull, 'writtenBy', a.xmin::text) ORDER BY a.attnum)
+    FROM pg_catalog.pg_attribute a LEFT JOIN LATERAL (
+      SELECT (la.attmissingval::text::text[])[1] AS missing, la.atthasmissing AS has_missing
+      FROM pg_catalog.pg_partition_tree(c.oid) t JOIN pg_catalog.pg_attribute la ON la.attrelid = t.relid AND la.attname = a.attname
+      WHERE c.relkind = 'p' AND t.isleaf AND la.atthasmissing ORDER BY t.relid LIMIT 1) leaf ON true
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)) AS published
+FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
+  JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE p.pubname = $1 ORDER BY c.oid`;
+
+const Moment = z.tuple([z.object({ lsn: z.string(), at: z.coerce.bigint() })]);
+
+/** The publication's tables now. Three round trips, whatever their number. */
+export async function readPublished(client: SourceClient, publicationName: string): Promise<Published> {
+  const [{ lsn, at }] = Moment.parse(
+    (
+      await client.query(
+        `SELECT pg_catalog.pg_current_wal_lsn()::text AS lsn, (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint AS at`,
+      )
+    ).rows,
+  );
+  const tables = z
+    .array(z.object({ published: PublishedTable }))
+    .parse((await client.query(READ, [publicationName])).rows)
+    .map((row) => row.published);
+  return { tables, nextXid: await readNextXid(client), lsn: lsnFromServer(lsn), at };
+}
+
+/** `pg_snapshot_xmax(pg_current_snapshot())`: every transaction that began by now is below it. */
+export async function readNextXid(client: SourceClient): Promise<bigint> {
+  const { rows } = await client.query(
+    "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text AS xid",
+  );
+  return z.tuple([z.object({ xid: z.coerce.bigint() })]).parse(rows)[0].xid;
+}
+
+/**
+ * Whether rows may have changed without any change being logged: the table was rewritten with other values, or a partition with rows
+ * came or went. VACUUM FULL and CLUSTER rewrite too, but leave the catalogue's columns as they were. Pure.
+ * @param truncated whether a TRUNCATE of the whole table, which is logged, came in between
+ */
+export function wasRewritten(before: PublishedTable, now: PublishedTable, truncated: boolean): boolean {
+  if (now.leaves.length > 0 || before.leaves.length > 0) return leavesMoved(before, now, truncated);
+  if (before.filenode === now.filenode) return false;
+  const known = new Map(before.columns.map((column) => [column.attnum, column]));
+  return now.columns.some((column) => {
+    const old = known.get(column.attnum);
+    if (old === undefined) return column.filled && !column.hasMissing;
+    return old.writtenBy !== column.writtenBy;
+  });
+}
+
+function leavesMoved(before: PublishedTable, now: PublishedTable, truncated: boolean): boolean {
+  const present = new Map(now.leaves.map((leaf) => [leaf.oid, leaf]));
+  const known = new Set(before.leaves.map((leaf) => leaf.oid));
+  const gone = before.leaves.some((leaf) => !present.has(leaf.oid));
+  const came = now.leaves.some((leaf) => leaf.attached && !known.has(leaf.oid));
+  const replaced = before.leaves.some((leaf) => (present.get(leaf.oid)?.filenode ?? leaf.filenode) !== leaf.filenode);
+  return gone || came || (replaced && !truncated);
+}
+
+/** Whether a row version that this transaction wrote is older than a transaction of the stream; both as the server has them. */
+export function isOlder(xmin: string, xid: bigint): boolean {
+  const id = Number(xmin);
+  // Below 3 are no transactions, but the marks of rows that are older than all.
+  return id < 3 || widenXid(id, xid) <= xid;
+}
