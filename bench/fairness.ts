@@ -13,7 +13,7 @@ import { median, ratio, report } from "./measure.ts";
 /**
  * What one tenant's 5,000 queued runs mean for another's single one, and what keeping them apart costs, turn by turn with:
  *
- * - `fifo`: a worker without fairness (bench/processes/fifo-worker.ts), on the same database and the same Redis.
+ * - `fifo`: the same worker without fairness: the oldest runs first, whosever they are (bench/processes/waiting-worker.ts).
  *
  * Ours: the real worker with its default settings, but for handlers that take `--job-ms` each. While it works through the
  * noisy tenant's runs, other tenants ask for one run each. Waiting is from the row's `available_at` to its `started_at`,
@@ -66,8 +66,8 @@ interface Figures {
 async function compare(): Promise<Record<string, number>> {
   const figures = { ours: [] as Figures[], fifo: [] as Figures[] };
   for (let round = 1; round <= Number(options.rounds); round += 1) {
-    figures.ours.push(await turn("waiting-worker"));
-    figures.fifo.push(await turn("fifo-worker"));
+    figures.ours.push(await turn({ FIFO: "0" }));
+    figures.fifo.push(await turn({ FIFO: "1" }));
     console.log(`round ${round}: ours ${describe(figures.ours.at(-1))}; fifo ${describe(figures.fifo.at(-1))}`);
   }
   const waits = figures.ours.flatMap((figure) => figure.waits);
@@ -87,11 +87,11 @@ async function compare(): Promise<Record<string, number>> {
 }
 
 /** One worker, the noisy tenant's runs, and the others' single ones at even distances in the first half of the work. */
-async function turn(worker: string): Promise<Figures> {
+async function turn(contender: { readonly FIFO: string }): Promise<Figures> {
   await watcher.query("TRUNCATE runs CASCADE");
   await inLots(Array.from({ length: runs }, () => noisyTenant ?? ""));
   await watcher.query("VACUUM ANALYZE runs");
-  const child: Child = startChild(worker, env);
+  const child: Child = startChild("waiting-worker", { ...env, ...contender });
   try {
     for (const [n, tenantId] of otherTenants.entries()) {
       await untilEnded(((n + 1) / (singles * 2)) * runs);

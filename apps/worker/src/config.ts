@@ -1,5 +1,5 @@
 import { hostname } from "node:os";
-import { JobName, LEASE_MS } from "@rowback/jobs";
+import { type BreakerSettings, JobName, LEASE_MS } from "@rowback/jobs";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { StoreConfig } from "@rowback/storage";
 import { z } from "zod";
@@ -55,6 +55,9 @@ const Environment = z.object({
   /** Runs of each queue that one tenant, and one source, may have running at once, counting every worker. */
   TENANT_CONCURRENCY: AtLeastOne.default(4),
   SOURCE_CONCURRENCY: AtLeastOne.default(16),
+  /** So many failures in a row of a source, or of the store, let its runs wait; and how long until it is asked again. */
+  BREAKER_FAILURES: AtLeastOne.default(5),
+  BREAKER_RESET_MS: AtLeastOne.default(60_000),
   /** Seconds that an attempt may take, for the kinds that need other limits than the catalogue's: `backup=86400,restore=7200`. */
   RUN_TIMEOUTS: z.string().default("").transform(timeoutsOf),
   /** Each of the two sweeps holds one while it works through another. */
@@ -89,6 +92,7 @@ export interface Config {
   readonly metricsPort: number;
   readonly concurrency: number;
   readonly limits: RunLimits;
+  readonly breakers: BreakerSettings;
   /** Milliseconds, for the kinds that the settings name. */
   readonly timeoutsMs: Readonly<Partial<Record<JobName, number>>>;
   readonly sourceConnections: number;
@@ -149,6 +153,7 @@ export function readConfig(environment: Variables = process.env): Config {
     metricsPort: env.METRICS_PORT,
     concurrency: env.WORKER_CONCURRENCY,
     limits: { perTenant: env.TENANT_CONCURRENCY, perSource: env.SOURCE_CONCURRENCY },
+    breakers: { failures: env.BREAKER_FAILURES, resetMs: env.BREAKER_RESET_MS },
     timeoutsMs: env.RUN_TIMEOUTS,
     sourceConnections: env.SOURCE_CONNECTIONS,
     graceMs: env.SHUTDOWN_GRACE_MS,

@@ -41,5 +41,6 @@ function failureOf(error: RecoveryError): Failure {
     hint: error.hint,
     retryable: error.retryable,
     table: error.context.table,
+    sourceId: error.context.sourceId,
   };
 }

@@ -1,5 +1,5 @@
 import type { ClaimedRun } from "@rowback/db";
-import type { ExecutionEvent, OpenQueues } from "@rowback/jobs";
+import type { BreakerState, Breakers, ExecutionEvent, OpenQueues } from "@rowback/jobs";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
 export interface WorkerMetrics {
@@ -8,11 +8,13 @@ export interface WorkerMetrics {
   observe(event: ExecutionEvent<ClaimedRun>): void;
 }
 
+const BREAKER_STATES: Readonly<Record<BreakerState, number>> = { closed: 0, half_open: 1, open: 2 };
 const SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400];
 
 /** This worker's figures, for Prometheus. Seconds. */
 export function createMetrics(sources: {
   readonly queues: OpenQueues;
+  readonly breakers: Breakers;
   readonly activeRuns: () => number;
 }): WorkerMetrics {
   const registry = new Registry();
@@ -54,6 +56,16 @@ export function createMetrics(sources: {
       this.reset();
       const depths = await sources.queues.depths().catch(() => []);
       for (const { queue, state, jobs } of depths) this.set({ queue, state }, jobs);
+    },
+  });
+  new Gauge({
+    name: "rowback_breaker_state",
+    help: "Of what runs need: 0 it may be asked, 1 it is being asked whether it is well again, 2 its runs wait",
+    labelNames: ["dependency"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { dependency, state } of sources.breakers.statuses()) this.set({ dependency }, BREAKER_STATES[state]);
     },
   });
   return {

@@ -40,7 +40,7 @@ export interface RunLedgerOptions {
   readonly leaseMs?: number;
   readonly limits?: RunLimits;
   /** Whose runs can't be worked on now, as asked at each claim; "all" where nothing can. */
-  readonly unwell?: () => readonly string[] | "all";
+  readonly unwell?: (queue: QueueName) => readonly string[] | "all";
 }
 
 /** How many runs of one queue may be running at once, counting every worker. */
@@ -91,7 +91,7 @@ function fairClaims(
   const places = new Map<QueueName, RingPlace>();
   return async ({ queue, wanted }) => {
     const kinds = jobsOf(queue);
-    const shutSources = unwell();
+    const shutSources = unwell(queue);
     const runs =
       shutSources === "all"
         ? []

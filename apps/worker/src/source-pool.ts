@@ -1,9 +1,11 @@
 import { getSource, getSourceConnection, openSecret, type Queryable, SealedSecretError } from "@rowback/db";
+import type { Breaker, Breakers } from "@rowback/jobs";
 import { CatalogCache, openSource, type Source } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { ScopeRule, Tenancy } from "@rowback/recovery/plans";
 import { z } from "zod";
 import type { SecretResolver } from "./config.ts";
+import { PROBE_MS } from "./dependencies.ts";
 
 /** A source in use, and the last catalogue read of it. */
 export interface PooledSource {
@@ -23,6 +25,8 @@ export interface SourcePoolOptions {
   readonly applicationName: string;
   /** Milliseconds; a source that nobody used for so long is closed. */
   readonly idleMs?: number;
+  /** Told how each use of a source went, and asked before each whether it makes sense. */
+  readonly breakers?: Breakers;
 }
 
 interface Entry {
@@ -48,9 +52,23 @@ export class SourcePool {
   }
 
   /**
-   * Lends the source to `fn`. Throws `source_not_configured` when its row is gone, malformed, or its secret can't be had.
+   * Lends the source to `fn`. Throws `source_not_configured` when its row is gone, malformed, or its secret can't be had;
+   * `source_unreachable` at once while its breaker is open.
    */
   async use<T>(sourceId: string, fn: (pooled: PooledSource) => Promise<T>): Promise<T> {
+    const breaker = this.#options.breakers?.of(`source:${sourceId}`, () => this.#probe(sourceId));
+    if (breaker?.isShut) throw resting(sourceId);
+    try {
+      const result = await this.#lend(sourceId, fn);
+      breaker?.succeeded();
+      return result;
+    } catch (error) {
+      if (breaker !== undefined) tell(breaker, error);
+      throw error;
+    }
+  }
+
+  async #lend<T>(sourceId: string, fn: (pooled: PooledSource) => Promise<T>): Promise<T> {
     const entry = await this.#entry(sourceId);
     try {
       return await fn(entry.pooled);
@@ -63,6 +81,16 @@ export class SourcePool {
   async close(): Promise<void> {
     for (const [sourceId, entry] of this.#entries) this.#evict(sourceId, entry);
     await Promise.all(this.#closing);
+  }
+
+  /** Rejects only when the server does not answer: one that refuses us is for its owner to put right, run by run. */
+  async #probe(sourceId: string): Promise<void> {
+    const signal = AbortSignal.timeout(PROBE_MS);
+    try {
+      await this.#lend(sourceId, ({ source }) => source.connect((client) => client.query("SELECT 1"), { signal }));
+    } catch (error) {
+      if (signal.aborted || isUnreachable(error)) throw error;
+    }
   }
 
   async #entry(sourceId: string): Promise<Entry> {
@@ -145,6 +173,22 @@ export class SourcePool {
       throw notConfigured(sourceId, "The source's sealed connection can't be opened with this worker's key.");
     }
   }
+}
+
+function tell(breaker: Breaker, error: unknown): void {
+  if (isUnreachable(error)) breaker.failed();
+  else if (error instanceof RecoveryError && error.code.startsWith("source_")) breaker.succeeded();
+}
+
+function isUnreachable(error: unknown): boolean {
+  return error instanceof RecoveryError && error.code === "source_unreachable";
+}
+
+function resting(sourceId: string): RecoveryError {
+  return new RecoveryError("source_unreachable", "The source failed again and again; it is given a rest.", {
+    sourceId,
+    hint: "Look at the source; it is asked again by itself within a minute or so.",
+  });
 }
 
 function parsed<T>(sourceId: string, schema: z.ZodType<T>, value: unknown): T {

@@ -1,10 +1,18 @@
-import { type ClaimedRun, openControlDatabase } from "@rowback/db";
-import { createConsumer, createProducer, type Handlers, openQueues, throttledErrors } from "@rowback/jobs";
+import { type ClaimedRun, type ControlDatabase, openControlDatabase } from "@rowback/db";
+import {
+  createConsumer,
+  createProducer,
+  type Handlers,
+  openQueues,
+  type RunLedger,
+  throttledErrors,
+} from "@rowback/jobs";
 import type { Clock } from "@rowback/recovery";
-import { type ObjectStore, openStore, type StoreConfig, withRetry } from "@rowback/storage";
+import { type ObjectStore, openStore, type StoreConfig, withGuard, withRetry } from "@rowback/storage";
 import type { Logger } from "pino";
 import type { Config } from "./config.ts";
 import { controlQueries } from "./control.ts";
+import { createBreakers, PROBE_MS, postponeMs, unwellFor } from "./dependencies.ts";
 import { classify } from "./failure.ts";
 import type { WorkerContext } from "./handlers/worker-context.ts";
 import { createHandlers } from "./handlers.ts";
@@ -12,8 +20,9 @@ import { openKeyRing } from "./key-ring.ts";
 import { createLog, describeError } from "./log.ts";
 import { createMetrics } from "./metrics.ts";
 import { startMonitorServer } from "./monitor-server.ts";
-import type { Outcomes } from "./outcomes.ts";
+import type { Outcomes, RunOutcome } from "./outcomes.ts";
 import { readMasterKeys } from "./read-master-keys.ts";
+import { readReadiness } from "./readiness.ts";
 import { createRunLedger } from "./run-ledger.ts";
 import { SourcePool } from "./source-pool.ts";
 import { startSweeper } from "./sweeper.ts";
@@ -33,6 +42,8 @@ export interface WorkerOptions {
   readonly clock?: Clock;
   /** In place of the real handlers: the queue's benchmark and tests. */
   readonly handlers?: (worker: WorkerContext) => Handlers<ClaimedRun, Outcomes>;
+  /** What the benchmark of fairness puts in place of it: claims without fairness. */
+  readonly claimFair?: (db: ControlDatabase) => RunLedger<ClaimedRun, RunOutcome>["claimFair"];
 }
 
 /** Starts one worker in this process. Resolves when it takes runs. */
@@ -52,32 +63,54 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
   });
   const control = controlQueries(db);
   const keys = masterKeys === undefined ? undefined : openKeyRing(control, masterKeys);
-  const store = openRetryingStore(config.store, log);
+  const breakers = createBreakers(config.breakers, log);
+  const bareStore = openRetryingStore(config.store, log);
+  const store = withGuard(
+    bareStore,
+    breakers.of("store", () => bareStore.probe({ signal: AbortSignal.timeout(PROBE_MS) })),
+  );
   const sources = new SourcePool({
     control,
     secretKey: config.secretKey,
     resolveSecret: config.resolveSecret,
     maxConnections: config.sourceConnections,
     applicationName,
+    breakers,
   });
   const producer = createProducer({ ...location, onError: onRedisError });
   const queues = openQueues(location, onRedisError);
   const worker: WorkerContext = { db, control, store, sources, keys, clock, log };
 
-  const metrics = createMetrics({ queues, activeRuns: () => consumer.activeRuns });
+  const ledger = createRunLedger(db, control, config.workerName, {
+    leaseMs: config.leaseMs,
+    limits: config.limits,
+    unwell: (queue) => unwellFor(queue, breakers),
+  });
+  const metrics = createMetrics({ queues, breakers, activeRuns: () => consumer.activeRuns });
   const consumer = createConsumer({
     ...location,
     concurrency: { backups: config.concurrency, restores: config.concurrency, discovery: config.concurrency },
     handlers: (options.handlers ?? createHandlers)(worker),
-    ledger: createRunLedger(db, control, config.workerName, { limits: config.limits, leaseMs: config.leaseMs }),
+    ledger: options.claimFair === undefined ? ledger : { ...ledger, claimFair: options.claimFair(db) },
     timeoutsMs: config.timeoutsMs,
+    postponeMs: (failure) => postponeMs(failure, breakers),
     leaseMs: config.leaseMs,
     classify,
     log,
     observe: metrics.observe,
   });
   const sweeper = startSweeper({ db, control, producer, store, clock, log, settings: config.sweep });
-  const monitor = await startMonitorServer({ host: config.host, port: config.metricsPort, registry: metrics.registry });
+  const monitor = await startMonitorServer({
+    host: config.host,
+    port: config.metricsPort,
+    registry: metrics.registry,
+    readiness: () =>
+      readReadiness({
+        database: () => db.system.query({ text: "SELECT 1" }),
+        redis: () => queues.ping(),
+        breakers,
+      }),
+  });
   await consumer.ready();
   log.info({ monitorPort: monitor.port, concurrency: config.concurrency }, "the worker takes runs");
 
@@ -85,6 +118,7 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
   const closeAll = async (): Promise<void> => {
     log.info({ activeRuns: consumer.activeRuns, graceMs: config.graceMs }, "the worker takes no more runs");
     await Promise.all([consumer.close({ graceMs: config.graceMs }), sweeper.close()]);
+    breakers.close();
     await Promise.allSettled([sources.close(), producer.close(), queues.close(), monitor.close()]);
     await Promise.allSettled([store.close(), db.close()]);
     log.info({}, "the worker has ended");

@@ -158,7 +158,7 @@ export {
   requeueRun,
   succeedRun,
 } from "./tables/run-claims.ts";
-export { type ClaimedRun, RUN_KINDS, Run, type RunClaim, RunError, type RunKind } from "./tables/run-row.ts";
+export { ClaimedRun, RUN_COLUMNS, RUN_KINDS, Run, type RunClaim, RunError, type RunKind } from "./tables/run-row.ts";
 export {
   type EnqueueableRun,
   type ExpiredLease,

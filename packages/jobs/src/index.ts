@@ -1,4 +1,12 @@
 export { RunStopped } from "./active-runs.ts";
+export {
+  type Breaker,
+  type BreakerSettings,
+  type BreakerState,
+  type BreakerStatus,
+  Breakers,
+  type Dependency,
+} from "./breakers.ts";
 export { JOBS, JobName, jobsOf, QUEUES, type QueueName, RunPayload } from "./catalog.ts";
 export type { QueueLocation } from "./connection.ts";
 export { type Consumer, createConsumer } from "./consumer.ts";
@@ -13,7 +21,7 @@ export {
   type RunLedger,
   type RunProgress,
 } from "./ledger.ts";
-export { throttledErrors } from "./log.ts";
+export { type Log, throttledErrors } from "./log.ts";
 export { createProducer, type EnqueueRequest, type Producer, QueueUnavailableError } from "./producer.ts";
 export { type OpenQueues, openQueues, type QueueDepth } from "./queues.ts";
 export type { ExecutionEvent, Handler, Handlers, Task } from "./run-executor.ts";

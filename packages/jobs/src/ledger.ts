@@ -20,6 +20,8 @@ export interface Failure {
   readonly retryable: boolean;
   /** `schema.table` */
   readonly table?: string | undefined;
+  /** Whose failure it is, where it is a source's. */
+  readonly sourceId?: string | undefined;
 }
 
 /** How far a handler has come, as it says. `share` is 0 … 1. */

@@ -12,5 +12,6 @@ export type {
 } from "./object-store.ts";
 export { openStore } from "./open.ts";
 export { StoreConfig } from "./store-config.ts";
+export { type StoreGuard, withGuard } from "./with-guard.ts";
 export { withPrefix } from "./with-prefix.ts";
 export { type Retry, type RetryOptions, withRetry } from "./with-retry.ts";

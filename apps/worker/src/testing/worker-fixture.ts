@@ -42,6 +42,8 @@ interface AskedRun {
   readonly maxAttempts?: number;
   /** The fixture's tenant unless told. */
   readonly tenantId?: string;
+  /** Of a discovery; the fixture's source unless told. */
+  readonly sourceId?: string;
 }
 
 export interface FixtureOptions {
@@ -69,6 +71,7 @@ export async function workerFixture(name: string, options: FixtureOptions = {}):
     metricsPort: 0,
     concurrency: 4,
     limits: { perTenant: 100, perSource: 100 },
+    breakers: { failures: 5, resetMs: 60_000 },
     timeoutsMs: {},
     sourceConnections: 4,
     graceMs: 0,
@@ -104,8 +107,13 @@ export async function workerFixture(name: string, options: FixtureOptions = {}):
       workers.push(worker);
       return worker;
     },
-    insert: async ({ kind = "backup_verify", maxAttempts = JOBS[kind].attempts, tenantId: of = tenantId } = {}) => {
-      const asked = { sourceId, maxAttempts, requestedBy: "user-1" };
+    insert: async ({
+      kind = "backup_verify",
+      maxAttempts = JOBS[kind].attempts,
+      tenantId: of = tenantId,
+      sourceId: at = sourceId,
+    } = {}) => {
+      const asked = { sourceId: at, maxAttempts, requestedBy: "user-1" };
       const result =
         kind === "backup"
           ? await insertBackupRun(
