@@ -3,7 +3,7 @@ import { z } from "zod";
 const Run = z.looseObject({
   id: z.string(),
   kind: z.string(),
-  status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
+  status: z.enum(["awaiting_approval", "queued", "running", "succeeded", "failed", "cancelled"]),
   progress: z.looseObject({ share: z.number() }).nullish(),
   result: z.unknown(),
   error: z.looseObject({ code: z.string(), message: z.string(), hint: z.string().nullish() }).nullish(),

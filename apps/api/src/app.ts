@@ -17,9 +17,11 @@ import { apiKeyRoutes } from "./routes/api-keys.ts";
 import { auditLogRoutes } from "./routes/audit-log.ts";
 import { backupRoutes } from "./routes/backups.ts";
 import { erasureRoutes } from "./routes/erasure.ts";
+import { restoreApprovalRoutes } from "./routes/restore-approvals.ts";
 import { restoreRoutes } from "./routes/restores.ts";
 import { runRoutes } from "./routes/runs.ts";
 import { serviceRoutes } from "./routes/service.ts";
+import { settingsRoutes } from "./routes/settings.ts";
 import { sourceRoutes } from "./routes/sources.ts";
 import { tenantRoutes } from "./routes/tenants.ts";
 import { RunWatcher } from "./run-watcher.ts";
@@ -75,11 +77,13 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
     backupRoutes,
     runRoutes,
     restoreRoutes,
+    restoreApprovalRoutes,
     sourceRoutes,
     tenantRoutes,
     apiKeyRoutes,
     auditLogRoutes,
     erasureRoutes,
+    settingsRoutes,
     adminRoutes,
   ]) {
     await app.register(routes(context));

@@ -1,4 +1,4 @@
-import type { Backup } from "@rowback/db";
+import { type Backup, RUN_STATES } from "@rowback/db";
 import { z } from "zod";
 import { isoOrNull, RunErrorView } from "./run-view.ts";
 
@@ -10,7 +10,7 @@ export const BackupView = z
     id: z.uuid(),
     tenantId: z.uuid(),
     sourceId: z.uuid(),
-    status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
+    status: z.enum(RUN_STATES),
     type: z.enum(["full", "incremental"]),
     purpose: z.enum(["manual", "pre_restore"]),
     parentBackupId: z.uuid().nullable(),

@@ -25,6 +25,7 @@ export const openapi = fp(async (app: FastifyInstance) => {
         { name: "tenants", description: "Who is a customer, and who may act for one." },
         { name: "api-keys", description: "For programs: one tenant, some permissions, an end." },
         { name: "audit", description: "Who did and read what." },
+        { name: "settings", description: "A tenant's own rules, and its quota and limits." },
         { name: "service", description: "Is it alive?" },
       ],
       components: {

@@ -17,7 +17,10 @@ export const RUN_TIMEOUT_MS = (MAX_WAIT_SECONDS + 15) * 1000;
 /** How such a POST answers when it goes well. */
 export const RUN_RESPONSES = {
   200: jsonResponse("The run ended well within the preferred wait.", RunView),
-  202: jsonResponse("The run is queued, or an earlier request with this Idempotency-Key made it.", RunView),
+  202: jsonResponse(
+    "The run is queued, or awaits approval, or an earlier request with this Idempotency-Key made it.",
+    RunView,
+  ),
 } as const;
 
 /** What every POST that creates a run reads from the headers. */
@@ -77,11 +80,15 @@ export function insertedRun(inserted: InsertRunResult, tenantId?: string): { run
         tenantId,
       });
     case "restore_in_progress":
-      throw new RecoveryError("restore_in_progress", "Another restore of this tenant is queued or running.", {
-        hint: "Wait for it to end, or cancel it.",
-        runId: inserted.runId,
-        tenantId,
-      });
+      throw new RecoveryError(
+        "restore_in_progress",
+        "Another restore of this tenant awaits approval, is queued or running.",
+        {
+          hint: "Wait for it to end, or cancel it.",
+          runId: inserted.runId,
+          tenantId,
+        },
+      );
   }
 }
 
@@ -123,7 +130,8 @@ async function waitForEnd(
   run: Run,
   seconds: number,
 ): Promise<Run | null> {
-  if (seconds === 0) return null;
+  // What waits for a person is not over within a request.
+  if (seconds === 0 || run.status === "awaiting_approval") return null;
   const left = new AbortController();
   const onClose = (): void => left.abort();
   reply.raw.once("close", onClose);

@@ -1,4 +1,4 @@
-import type { Run } from "@rowback/db";
+import { RUN_STATES, type Run } from "@rowback/db";
 import { z } from "zod";
 import { resultOf } from "./run-result.ts";
 
@@ -16,7 +16,7 @@ export const RunView = z
   .object({
     id: z.uuid(),
     kind: z.enum(["discovery", "backup", "backup_verify", "restore_preview", "restore", "tenant_erase"]),
-    status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
+    status: z.enum(RUN_STATES),
     tenantId: z.uuid().nullable(),
     sourceId: z.uuid(),
     attempt: z.int(),

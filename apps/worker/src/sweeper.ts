@@ -2,6 +2,7 @@ import {
   beginPurge,
   type ControlDatabase,
   type EnqueueableRun,
+  expireRestores,
   getRun,
   listEnqueueable,
   listPurgeable,
@@ -58,12 +59,21 @@ export function startSweeper(options: SweeperOptions): Sweeper {
   };
 }
 
-/** Takes back the runs of dead workers, then sees to it that every queued run has a job. */
+/** Ends what nobody agreed to in time, takes back the runs of dead workers, then sees to it that every queued run has a job. */
 export async function sweepRuns(options: SweeperOptions, signal: AbortSignal): Promise<void> {
   await withSweepLock(options.db, "sweep-runs", async (client) => {
+    await expireApprovals(options, signal);
     await takeBackRuns(options, signal);
     await enqueueLostRuns(options, client, signal);
   });
+}
+
+async function expireApprovals({ control, log }: SweeperOptions, signal: AbortSignal): Promise<void> {
+  for (let more = true; more && !signal.aborted; ) {
+    const expired = await expireRestores(control, BATCH);
+    for (const { runId, tenantId } of expired) log.info({ runId, tenantId }, "nobody agreed to the restore in time");
+    more = expired.length === BATCH;
+  }
 }
 
 async function takeBackRuns({ control, producer, log }: SweeperOptions, signal: AbortSignal): Promise<void> {

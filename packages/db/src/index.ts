@@ -130,6 +130,7 @@ export {
   publishSegments,
   replaceSegments,
 } from "./tables/publish-segments.ts";
+export { type Decision, type DecisionResult, decideRestore, expireRestores } from "./tables/restore-approvals.ts";
 export {
   type ChosenKeys,
   getRestore,
@@ -203,8 +204,10 @@ export {
 export {
   DEFAULT_TENANT_SETTINGS,
   getTenantSettings,
+  type TenantRulesChange,
   type TenantSettings,
   type TenantSettingsChange,
+  updateTenantRules,
   updateTenantSettings,
 } from "./tables/tenant-settings.ts";
 export { getTenant, getTenantByKey, insertTenant, listTenants, type NewTenant, type Tenant } from "./tables/tenants.ts";

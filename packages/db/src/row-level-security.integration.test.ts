@@ -254,6 +254,7 @@ describe("row-level security", () => {
       "UPDATE api_keys SET created_by = 'user-2'",
       "UPDATE tenants SET name = 'x'",
       "UPDATE tenant_settings SET storage_quota_bytes = NULL",
+      "UPDATE tenant_settings SET backups_per_hour = 1000000",
       "INSERT INTO operators VALUES ('user-1')",
       "DELETE FROM protected_tables",
     ]) {
@@ -269,6 +270,7 @@ describe("row-level security", () => {
       ["UPDATE runs SET cancel_requested_at = now() WHERE id = $1", CHECK_VIOLATION],
       ["UPDATE runs SET status = 'cancelled', finished_at = now() WHERE id = $1", PRIVILEGE_MISSING],
       ["UPDATE runs SET attempt_token = gen_random_uuid() WHERE id = $1", PRIVILEGE_MISSING],
+      ["UPDATE runs SET available_at = now() - interval '1 day' WHERE id = $1", CHECK_VIOLATION],
       ["UPDATE runs SET result = '{}' WHERE id = $1", PRIVILEGE_MISSING],
       ["UPDATE runs SET status = 'cancelled', cancel_requested_at = now(), finished_at = now() WHERE id = $1", "done"],
     ] as const) {

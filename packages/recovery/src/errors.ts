@@ -29,7 +29,7 @@ export const ERROR_CATALOG = {
   restore_in_progress: {
     retryable: false,
     status: 409,
-    summary: "Another restore of this tenant is queued or running.",
+    summary: "Another restore of this tenant awaits approval, is queued or running.",
   },
   plan_stale: {
     retryable: false,

@@ -59,6 +59,14 @@ export async function requireOperator(db: ControlDatabase, userId: string, permi
   if (!isAllowed(caller, permission)) throw forbidden(permission);
 }
 
+/** For a deed that only a person may do, whatever his API key may. Throws `forbidden`. */
+export function requirePerson(request: FastifyRequest): void {
+  if (callerOf(request).apiKey === null) return;
+  throw new RecoveryError("forbidden", "Only a person may do this, not an API key.", {
+    hint: "Send the person's own token.",
+  });
+}
+
 /** For a route whose permission depends on what it finds. Throws `forbidden`. */
 export function requirePermission(request: FastifyRequest, permission: Permission): void {
   if (!isAllowed(callerOf(request), permission)) throw forbidden(permission);

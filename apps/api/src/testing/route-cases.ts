@@ -58,6 +58,9 @@ export const ROUTE_CASES: Readonly<Record<string, RouteCase>> = {
   "POST /v1/restores/:id/undo": owner("restore.undo", on("restore", "/v1/restores/", "/undo")),
   "POST /v1/restores/:id/cancel": owner("restore.cancel", on("queuedPreview", "/v1/restores/", "/cancel")),
 
+  "POST /v1/restores/:id/approve": owner("restore.approve", on("waitingRestore", "/v1/restores/", "/approve")),
+  "POST /v1/restores/:id/reject": owner("restore.reject", on("waitingRestore", "/v1/restores/", "/reject")),
+
   "POST /v1/sources": operator("source.create", async () => ({
     path: "/v1/sources",
     body: { name: `source ${randomUUID()}`, connection: "env:X", tenancy: { mode: "column", column: "t" } },
@@ -90,6 +93,17 @@ export const ROUTE_CASES: Readonly<Record<string, RouteCase>> = {
   })),
   "GET /v1/api-keys": owner("api-key.read", path("/v1/api-keys")),
   "DELETE /v1/api-keys/:id": owner("api-key.revoke", on("apiKey", "/v1/api-keys/")),
+
+  "GET /v1/settings": owner("settings.read", path("/v1/settings")),
+  "PATCH /v1/settings": owner("settings.change", async () => ({
+    path: "/v1/settings",
+    body: { restoreApprovalHours: 48 },
+  })),
+  "GET /v1/tenants/:id/settings": operator("settings.read", on("tenant", "/v1/tenants/", "/settings")),
+  "PATCH /v1/tenants/:id/settings": operator(
+    "settings.change",
+    on("tenant", "/v1/tenants/", "/settings", { backupsPerHour: 20 }),
+  ),
 
   "GET /v1/audit-log": owner("audit.read", async (id) => ({
     path: `/v1/audit-log?tenantId=${await id("tenant")}&runId=${await id("backup")}`,

@@ -1,5 +1,14 @@
 import { randomUUID } from "node:crypto";
-import { claimRun, recordPreRestoreBackup, succeedRestoreRun, succeedRun } from "@rowback/db";
+import {
+  claimRun,
+  listRestores,
+  recordPreRestoreBackup,
+  requestCancel,
+  succeedRestoreRun,
+  succeedRun,
+  updateTenantRules,
+  withTenant,
+} from "@rowback/db";
 import { finishBackup, finishRestore, runOf, type TestApi, type TestTenant } from "./test-api.ts";
 
 /** The digest of every plan made here. */
@@ -51,6 +60,7 @@ const preview: Maker = async (api, tenant) => {
 const restore: Maker = async (api, tenant) => {
   const [previewId, before] = [await preview(api, tenant), await backup(api, tenant)];
   const body = { previewId, planDigest: PLAN_DIGEST };
+  await withdrawWaiting(api, tenant);
   const { id } = runOf(await api.call("POST", "/v1/restores", { user: tenant.owner, body }));
   const held = await claim(api, id);
   await recordPreRestoreBackup(api.db.system, held, before);
@@ -58,6 +68,28 @@ const restore: Maker = async (api, tenant) => {
   if (!(await succeedRestoreRun(api.db.system, held, outcome))) throw new Error("the lease was lost");
   return id;
 };
+
+/** Asked for by another admin, so that the owner may decide it. */
+const waitingRestore: Maker = async (api, tenant) => {
+  const asker = `asker-${randomUUID()}`;
+  await api.member(tenant.id, asker, "admin");
+  const rule = (restoresNeedApproval: boolean) =>
+    withTenant(api.db, tenant.id, (client) => updateTenantRules(client, { restoresNeedApproval }));
+  const body = { previewId: await preview(api, tenant), planDigest: PLAN_DIGEST };
+  await withdrawWaiting(api, tenant);
+  await rule(true);
+  const { id } = runOf(await api.call("POST", "/v1/restores", { user: asker, body }));
+  await rule(false);
+  return id;
+};
+
+/** A restore that waits stands in the way of the tenant's others. */
+async function withdrawWaiting(api: TestApi, { id }: TestTenant): Promise<void> {
+  await withTenant(api.db, id, async (client) => {
+    const { items } = await listRestores(client, { status: "awaiting_approval" }, {});
+    for (const restore of items) await requestCancel(client, restore.id);
+  });
+}
 
 const apiKey: Maker = async (api, { owner }) => {
   const body = { name: "nightly", scopes: ["backup:create"] };
@@ -84,6 +116,7 @@ export const THINGS = {
   queuedPreview,
   preview,
   restore,
+  waitingRestore,
   apiKey,
 } satisfies Record<string, Maker>;
 

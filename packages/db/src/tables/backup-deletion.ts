@@ -58,7 +58,7 @@ const PURGEABLE = `b.deleted_at IS NOT NULL AND b.purged_at IS NULL
     coalesce((SELECT s.deleted_backup_grace_hours FROM tenant_settings s WHERE s.tenant_id = b.tenant_id), 168))
   AND NOT EXISTS (SELECT FROM backup_jobs d WHERE (d.parent_backup_id = b.run_id OR d.base_backup_id = b.run_id) AND d.purged_at IS NULL)
   AND NOT EXISTS (SELECT FROM restore_jobs j JOIN runs r ON r.id = j.run_id
-    WHERE j.backup_id = b.run_id AND r.status IN ('queued', 'running'))`;
+    WHERE j.backup_id = b.run_id AND r.status IN ('awaiting_approval', 'queued', 'running'))`;
 
 /** Deleted backups whose objects may go, and those whose purge began and did not end (a crash). */
 export async function listPurgeable(q: Queryable, limit: number): Promise<PurgeableBackup[]> {

@@ -51,8 +51,8 @@ export async function insertErasure(
   const { tenantId, runId, certificate } = erasure;
   await client.query({
     text: `UPDATE runs SET cancel_requested_at = coalesce(cancel_requested_at, now()), updated_at = now(),
-  status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END, finished_at = CASE status WHEN 'queued' THEN now() END
-WHERE tenant_id = $1 AND id <> $2 AND status IN ('queued', 'running')`,
+  status = CASE status WHEN 'running' THEN status ELSE 'cancelled' END, finished_at = CASE WHEN status <> 'running' THEN now() END
+WHERE tenant_id = $1 AND id <> $2 AND status IN ('awaiting_approval', 'queued', 'running')`,
     values: [tenantId, runId],
   });
   await client.query({

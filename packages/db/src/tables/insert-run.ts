@@ -28,19 +28,29 @@ export type InsertRunResult =
   | { readonly outcome: "existing"; readonly run: Run }
   /** The key came before with another request. */
   | { readonly outcome: "idempotency_conflict"; readonly runId: string }
-  /** Another restore of the tenant is queued or running. */
+  /** Another restore of the tenant waits for approval, is queued or running. */
   | { readonly outcome: "restore_in_progress"; readonly runId: string };
 
 /** A row that belongs to the run and is written by the same statement: `columns` of `table`, beside run_id, tenant_id and source_id. */
 export interface Companion {
   readonly table: "backup_jobs" | "restore_jobs";
   readonly columns: Readonly<Record<string, unknown>>;
+  /** SQL for further columns, of the run's row called `r`. */
+  readonly computed?: Readonly<Record<string, string>>;
 }
+
+// In the statement itself: between reading the setting and writing the row it could be turned on.
+const FIRST_STATUS = `CASE WHEN $2::text = 'restore'
+    AND EXISTS (SELECT FROM tenant_settings s WHERE s.tenant_id = $3::uuid AND s.restores_need_approval)
+  THEN 'awaiting_approval' ELSE 'queued' END`;
 
 // Between "somebody else has it" and looking who, that somebody may have ended; more often than this it is no coincidence.
 const RACES = 5;
 
-/** Writes the run, and its companion, in one statement. A conflict costs a second one and is a result, not an error. */
+/**
+ * Writes the run, and its companion, in one statement: queued, or awaiting approval where it is a restore and the tenant
+ * asks for a second person. A conflict costs a second statement and is a result, not an error.
+ */
 export async function insertRunWith(q: Queryable, run: NewRun, companion: Companion | null): Promise<InsertRunResult> {
   const id = run.id ?? randomUUID();
   for (let race = 0; race < RACES; race += 1) {
@@ -70,17 +80,18 @@ function insertStatement(
     run.idempotency?.digest ?? null,
   ];
   const columns = Object.keys(companion?.columns ?? {});
+  const computed = companion?.computed ?? {};
   const job =
     companion === null
       ? ""
       : `, job AS (
-  INSERT INTO ${companion.table} (run_id, tenant_id, source_id, ${columns.join(", ")})
-  SELECT r.id, r.tenant_id, r.source_id, ${columns.map((_, index) => `$${values.length + index + 1}`).join(", ")} FROM run r)`;
+  INSERT INTO ${companion.table} (run_id, tenant_id, source_id, ${[...columns, ...Object.keys(computed)].join(", ")})
+  SELECT r.id, r.tenant_id, r.source_id, ${[...columns.map((_, index) => `$${values.length + index + 1}`), ...Object.values(computed)].join(", ")} FROM run r)`;
   return {
     name: `insert_run_with_${companion?.table ?? "nothing"}`,
     text: `WITH run AS (
-  INSERT INTO runs (id, kind, tenant_id, source_id, max_attempts, params, parent_run_id, requested_by, idempotency_key, request_digest)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+  INSERT INTO runs (id, kind, tenant_id, source_id, max_attempts, params, parent_run_id, requested_by, idempotency_key, request_digest, status)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, ${FIRST_STATUS})
   ON CONFLICT DO NOTHING RETURNING *)${job}
 SELECT ${RUN_COLUMNS} FROM run r`,
     values: [...values, ...Object.values(companion?.columns ?? {})],
@@ -118,7 +129,7 @@ async function whoHasIt(q: Queryable, run: NewRun): Promise<InsertRunResult | nu
   if (keyed !== null) return keyed;
   if (run.kind !== "restore") return null;
   const live = await q.query({
-    text: "SELECT id FROM runs WHERE tenant_id = $1 AND kind = 'restore' AND status IN ('queued', 'running')",
+    text: "SELECT id FROM runs WHERE tenant_id = $1 AND kind = 'restore' AND status IN ('awaiting_approval', 'queued', 'running')",
     values: [run.tenantId],
   });
   const holder = firstRow(live, z.object({ id: z.uuid() }));

@@ -1,12 +1,17 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { withTenant } from "../tenant-context.ts";
-import { type ControlFixture, controlFixture, newSource } from "../testing/control-fixture.ts";
+import { type ControlFixture, controlFixture, newSource, newTenant } from "../testing/control-fixture.ts";
 import { insertAuditEntry, listAuditEntries } from "./audit-log.ts";
 import { listMembers, listMemberships, removeMember, setMember } from "./members.ts";
 import { addOperator, isOperator, removeOperator } from "./operators.ts";
 import { listProtectedTables, replaceProtectedTables } from "./protected-tables.ts";
 import { deleteSource, getSource, getSourceConnection, insertSource, listSources, updateSource } from "./sources.ts";
-import { DEFAULT_TENANT_SETTINGS, getTenantSettings, updateTenantSettings } from "./tenant-settings.ts";
+import {
+  DEFAULT_TENANT_SETTINGS,
+  getTenantSettings,
+  updateTenantRules,
+  updateTenantSettings,
+} from "./tenant-settings.ts";
 import { getTenantByKey, insertTenant, listTenants } from "./tenants.ts";
 
 // Sources, tenants, people, settings, audit: what an operator registers.
@@ -123,6 +128,25 @@ describe("tenant settings", () => {
     expect(await change({ storageQuotaBytes: 5 })).toEqual({ ...DEFAULT_TENANT_SETTINGS, storageQuotaBytes: 5 });
     expect(await change({ backupsPerHour: 0 })).toMatchObject({ storageQuotaBytes: 5, backupsPerHour: 0 });
     expect(await change({ storageQuotaBytes: null })).toMatchObject({ storageQuotaBytes: null, backupsPerHour: 0 });
+  });
+
+  test("a tenant changes its own rules, and no limit with them", async () => {
+    const { db, sourceId } = control;
+    const tenantId = await newTenant(db, sourceId, "ruled");
+    const change = (rules: Parameters<typeof updateTenantRules>[1]) =>
+      withTenant(db, tenantId, (client) => updateTenantRules(client, rules));
+    expect(await change({})).toEqual(DEFAULT_TENANT_SETTINGS);
+    expect(await change({ restoresNeedApproval: true })).toEqual({
+      ...DEFAULT_TENANT_SETTINGS,
+      restoresNeedApproval: true,
+    });
+    await updateTenantSettings(db.system, tenantId, { storageQuotaBytes: 7 });
+    expect(await change({ restoreApprovalHours: 48 })).toEqual({
+      ...DEFAULT_TENANT_SETTINGS,
+      storageQuotaBytes: 7,
+      restoresNeedApproval: true,
+      restoreApprovalHours: 48,
+    });
   });
 });
 

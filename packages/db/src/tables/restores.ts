@@ -30,12 +30,28 @@ export const Restore = Run.omit({ kind: true, tenantId: true }).extend({
   undoOf: z.uuid().nullable(),
   changes: Json.nullable(),
   fingerprintsAfter: Json.nullable(),
+  /** Until when a second person may agree; null: nobody has to. */
+  approvalExpiresAt: z.date().nullable(),
+  approvalDecision: z.enum(["approved", "rejected", "expired"]).nullable(),
+  approvalDecidedBy: z.string().nullable(),
+  approvalDecidedAt: z.date().nullable(),
+  approvalComment: z.string().nullable(),
 });
 export type Restore = z.infer<typeof Restore>;
 
 const RESTORE_COLUMNS = `${RUN_COLUMNS}, j.target_source_id AS "targetSourceId", j.backup_id AS "backupId",
   j.preview_run_id AS "previewRunId", j.mode, j.tables, j.keys, j.plan_digest AS "planDigest",
-  j.pre_restore_backup_id AS "preRestoreBackupId", j.undo_of AS "undoOf", j.changes, j.fingerprints_after AS "fingerprintsAfter"`;
+  j.pre_restore_backup_id AS "preRestoreBackupId", j.undo_of AS "undoOf", j.changes, j.fingerprints_after AS "fingerprintsAfter",
+  j.approval_expires_at AS "approvalExpiresAt", j.approval_decision AS "approvalDecision",
+  j.approval_decided_by AS "approvalDecidedBy", j.approval_decided_at AS "approvalDecidedAt",
+  j.approval_comment AS "approvalComment"`;
+
+// What a restore that has to wait asks for, and until when.
+const APPROVAL = {
+  approval_asked_by: "CASE WHEN r.status = 'awaiting_approval' THEN r.requested_by END",
+  approval_expires_at: `CASE WHEN r.status = 'awaiting_approval' THEN now() + interval '1 hour' *
+    (SELECT s.restore_approval_hours FROM tenant_settings s WHERE s.tenant_id = r.tenant_id) END`,
+};
 
 export interface NewRestore {
   /** Where the rows go; the run's own source, unless another database was asked for. */
@@ -52,7 +68,10 @@ export interface NewRestore {
   readonly undoOf?: string | undefined;
 }
 
-/** Writes a restore (or a preview) and its queued run in one statement. A second live restore is `restore_in_progress`. */
+/**
+ * Writes a restore (or a preview) and its run in one statement; a restore awaits approval where its tenant asks for it
+ * (`decideRestore`). A second live restore is `restore_in_progress`.
+ */
 export function insertRestoreRun(
   q: Queryable,
   run: Omit<NewRun, "kind"> & { readonly kind: "restore_preview" | "restore"; readonly tenantId: string },
@@ -70,6 +89,7 @@ export function insertRestoreRun(
       plan_digest: restore.planDigest ?? null,
       undo_of: restore.undoOf ?? null,
     },
+    computed: APPROVAL,
   });
 }
 

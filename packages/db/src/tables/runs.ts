@@ -99,9 +99,9 @@ export async function requestCancel(q: Queryable, runId: string): Promise<Reques
   const result = await q.query({
     text: `UPDATE runs r SET
   cancel_requested_at = coalesce(r.cancel_requested_at, now()), updated_at = now(),
-  status = CASE r.status WHEN 'queued' THEN 'cancelled' ELSE r.status END,
-  finished_at = CASE r.status WHEN 'queued' THEN now() END
-WHERE r.id = $1 AND r.status IN ('queued', 'running')
+  status = CASE r.status WHEN 'running' THEN r.status ELSE 'cancelled' END,
+  finished_at = CASE WHEN r.status <> 'running' THEN now() END
+WHERE r.id = $1 AND r.status IN ('awaiting_approval', 'queued', 'running')
 RETURNING ${RUN_COLUMNS}`,
     values: [runId],
   });
