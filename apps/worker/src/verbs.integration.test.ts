@@ -3,8 +3,6 @@ import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   getBackup,
-  getRestore,
-  insertRestoreRun,
   insertRun,
   listProtectedTables,
   type Run,
@@ -12,110 +10,12 @@ import {
   softDeleteBackup,
   updateTenantSettings,
 } from "@rowback/db";
-import { JOBS, RestoreResult } from "@rowback/jobs";
-import { type TestDatabase, testDatabase } from "@rowback/local-services/testing";
-import { RestorePlan } from "@rowback/recovery/plans";
+import { RestoreResult } from "@rowback/jobs";
 import { openStore } from "@rowback/storage";
 import pino from "pino";
 import { expect, onTestFinished, test } from "vitest";
 import { sweepGarbage } from "./sweeper.ts";
-import { type WorkerFixture, workerFixture } from "./testing/worker-fixture.ts";
-
-const SHOP = `
-CREATE TABLE tenants (id text PRIMARY KEY, name text);
-CREATE TABLE customers (id int PRIMARY KEY, tenant_id text NOT NULL REFERENCES tenants, name text NOT NULL);
-CREATE TABLE orders (id int PRIMARY KEY, tenant_id text NOT NULL REFERENCES tenants, customer_id int NOT NULL REFERENCES customers, total numeric);
-INSERT INTO tenants VALUES ('acme', 'Acme'), ('zenith', 'Zenith');
-INSERT INTO customers SELECT n, CASE WHEN n % 2 = 0 THEN 'acme' ELSE 'zenith' END, 'customer ' || n FROM generate_series(1, 200) n;
-INSERT INTO orders SELECT n, CASE WHEN n % 2 = 0 THEN 'acme' ELSE 'zenith' END, 2 - n % 2 + (n % 50) / 2 * 2, n * 1.5 FROM generate_series(1, 1000) n;
-`;
-
-interface Shop extends WorkerFixture {
-  readonly source: TestDatabase;
-  /** All rows of a tenant, as text. */
-  rows(tenant: string): Promise<string>;
-  backup(): Promise<Run>;
-  preview(backupId: string, mode?: "exact" | "missing_only"): Promise<Run>;
-  /** Asks for the restore of a preview; returns the queued run. */
-  apply(preview: Run): Promise<Run>;
-  undo(restoreId: string, discardNewerChanges?: boolean): Promise<Run>;
-}
-
-async function shop(name: string): Promise<Shop> {
-  const source = await testDatabase(`${name}-source`);
-  await source.pool.query(SHOP);
-  const fixture = await workerFixture(name, { sourceUrl: source.url });
-  const { db, sourceId, tenantId } = fixture;
-  const asked = (kind: "restore" | "restore_preview") => ({
-    sourceId,
-    tenantId,
-    requestedBy: "user-1",
-    maxAttempts: JOBS[kind].attempts,
-  });
-  const created = async (result: Awaited<ReturnType<typeof insertRestoreRun>>): Promise<Run> => {
-    if (result.outcome !== "created") throw new Error(`expected a new run, got ${result.outcome}`);
-    await fixture.enqueue(result.run);
-    return result.run;
-  };
-  return {
-    ...fixture,
-    source,
-    rows: async (tenant) => {
-      const { rows } = await source.pool.query(
-        `SELECT (SELECT array_agg(c ORDER BY id) FROM customers c WHERE tenant_id = $1)::text AS customers,
-          (SELECT array_agg(o ORDER BY id) FROM orders o WHERE tenant_id = $1)::text AS orders`,
-        [tenant],
-      );
-      return JSON.stringify(rows);
-    },
-    backup: async () => fixture.until((await fixture.ask({ kind: "backup" })).id, "succeeded"),
-    preview: async (backupId, mode = "exact") => {
-      const wish = { backupId, mode, tables: null, keys: null };
-      const params = { ...wish, triggers: "suppress", targetSourceId: null };
-      const run = await created(
-        await insertRestoreRun(
-          db.system,
-          { ...asked("restore_preview"), kind: "restore_preview", params },
-          { ...wish, targetSourceId: sourceId },
-        ),
-      );
-      return await fixture.until(run.id, "succeeded");
-    },
-    apply: async (preview) => {
-      const { digest } = RestorePlan.parse(preview.result);
-      const of = await getRestore(db.system, preview.id);
-      if (of === null) throw new Error("no preview");
-      const { backupId, mode, tables, keys } = of;
-      const wish = { backupId, mode, tables, keys };
-      const params = {
-        ...wish,
-        triggers: "suppress",
-        targetSourceId: null,
-        previewRunId: preview.id,
-        planDigest: digest,
-      };
-      return await created(
-        await insertRestoreRun(
-          db.system,
-          { ...asked("restore"), kind: "restore", params },
-          { ...wish, targetSourceId: sourceId, previewRunId: preview.id, planDigest: digest },
-        ),
-      );
-    },
-    undo: async (undoOf, discardNewerChanges = false) => {
-      const undone = await getRestore(db.system, undoOf);
-      const backupId = undone?.preRestoreBackupId;
-      if (backupId == null) throw new Error("nothing to undo");
-      return await created(
-        await insertRestoreRun(
-          db.system,
-          { ...asked("restore"), kind: "restore", params: { undoOf, discardNewerChanges } },
-          { targetSourceId: sourceId, backupId, mode: "exact", tables: null, keys: null, undoOf },
-        ),
-      );
-    },
-  };
-}
+import { shop } from "./testing/shop.ts";
 
 /** What a customer does on a bad day. */
 const MISTAKE = `

@@ -95,6 +95,7 @@ export {
   type SegmentFilter,
   tenantHash,
 } from "./tables/change-segments.ts";
+export { CommitIntent, clearCommitIntent, getCommitIntent, recordCommitIntent } from "./tables/commit-intents.ts";
 export {
   countStoredBackups,
   type Erasure,

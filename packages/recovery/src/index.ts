@@ -31,5 +31,6 @@ export { preflight } from "./postgres/preflight.ts";
 export { openSource, type Source, type SourceClient } from "./postgres/source.ts";
 export { toRecoveryError } from "./postgres/source-error.ts";
 export { applyRestore } from "./restore/apply.ts";
+export { type CommitMark, settleTransaction, type TransactionFate } from "./restore/commit-mark.ts";
 export { previewRestore } from "./restore/preview.ts";
 export type { Clock, Log, Progress, TableProgress, VerbContext } from "./verb-context.ts";

@@ -1,23 +1,22 @@
 import { randomUUID } from "node:crypto";
 import { insertBackupRun, recordPreRestoreBackup, type Tenant } from "@rowback/db";
-import type { BackupParams } from "@rowback/jobs";
+import type { BackupParams, RestoreResult } from "@rowback/jobs";
 import { applyRestore } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { RestoreExpectation, type RestoreOutcome } from "@rowback/recovery/plans";
 import type { Outcomes } from "../outcomes.ts";
+import { settleEarlierAttempt, withCommitIntent } from "./restore-commit.ts";
 import { type PlannedRestore, planRestore } from "./restore-wish.ts";
 import { type RunTask, tenantOf, verbContext, type WorkerContext } from "./worker-context.ts";
 
 /** Backs up what is about to change, applies the plan in one transaction, and says how to undo it. */
 export async function restore(worker: WorkerContext, task: RunTask): Promise<Outcomes["restore"]> {
+  const committed = await settleEarlierAttempt(worker, task);
+  if (committed !== null) return { kind: "restore", result: committed };
   const tenant = await tenantOf(worker, task.run);
   const planned = await planRestore(worker, task.run, tenant);
   const before = await backUpBefore(worker, task, tenant, planned);
-  const outcome = await apply(worker, task, planned, before);
-  return {
-    kind: "restore",
-    result: { ...outcome, preRestoreBackupId: before?.id ?? null, undoOf: planned.undoOf },
-  };
+  return { kind: "restore", result: await apply(worker, task, planned, before) };
 }
 
 interface PreRestoreBackup {
@@ -59,12 +58,25 @@ async function backUpBefore(
 async function apply(
   worker: WorkerContext,
   task: RunTask,
-  { request, sourceId, expect }: PlannedRestore,
+  { request, sourceId, expect, undoOf }: PlannedRestore,
   before: PreRestoreBackup | null,
-): Promise<RestoreOutcome> {
+): Promise<RestoreResult> {
+  const resultOf = (outcome: RestoreOutcome): RestoreResult => ({
+    ...outcome,
+    preRestoreBackupId: before?.id ?? null,
+    undoOf,
+  });
   try {
     return await worker.sources.use(sourceId, (pooled) =>
-      applyRestore(verbContext(worker, task, pooled), { ...request, expect: expect ?? before?.expect ?? null }),
+      withCommitIntent(worker, task, sourceId, async (announce) =>
+        resultOf(
+          await applyRestore(verbContext(worker, task, pooled), {
+            ...request,
+            expect: expect ?? before?.expect ?? null,
+            beforeCommit: (mark, outcome) => announce(mark, resultOf(outcome)),
+          }),
+        ),
+      ),
     );
   } catch (error) {
     if (expect !== null || !(error instanceof RecoveryError) || error.code !== "plan_stale") throw error;

@@ -39,6 +39,11 @@ export const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   transaction_timeout: "0",
   // A worker that was killed can't cancel: the server itself looks whether its client is still there.
   client_connection_check_interval: "5s",
+  // And where the network went silent: without these, a session in a transaction stays for two hours and more.
+  tcp_keepalives_idle: "30",
+  tcp_keepalives_interval: "10",
+  tcp_keepalives_count: "3",
+  tcp_user_timeout: "60000",
   // Compiling costs more than it saves on scans that only feed COPY.
   jit: "off",
 };

@@ -4,6 +4,7 @@ import type { Fingerprint } from "../archive/manifest.ts";
 import { RecoveryError } from "../errors.ts";
 import type { SourceClient } from "../postgres/source.ts";
 import type { VerbContext } from "../verb-context.ts";
+import { type CommitMark, readCommitMark } from "./commit-mark.ts";
 import { isChanged, type TableDifference } from "./difference.ts";
 import type { ComparedTable } from "./drift.ts";
 import { lockRows, writeDifference } from "./execute.ts";
@@ -20,6 +21,12 @@ import { readWriteCounters } from "./write-counters.ts";
 const LOCK_TIMEOUT_MS = 30_000;
 
 /**
+ * From the first lock to the commit a worker only waits for the source, and once for the control database. One that is silent for longer
+ * was frozen or cut off, and must not hold a customer's rows for as long.
+ */
+const IDLE_TIMEOUT_MS = 60_000;
+
+/**
  * Restores one tenant in one transaction: all of the plan, or nothing. The difference is computed again, so what is applied is
  * what `expect` saw or the restore is refused; after the writes everything that must hold is checked before the commit. The
  * transaction is READ COMMITTED, so that the last check sees what others committed meanwhile.
@@ -31,7 +38,11 @@ const LOCK_TIMEOUT_MS = 30_000;
  */
 export async function applyRestore(
   ctx: VerbContext,
-  request: RestoreRequest & { readonly expect: RestoreExpectation | null },
+  request: RestoreRequest & {
+    readonly expect: RestoreExpectation | null;
+    /** Called with what is about to be committed, and where to ask whether it was; when it throws, nothing is. */
+    readonly beforeCommit?: (mark: CommitMark, outcome: RestoreOutcome) => Promise<void>;
+  },
 ): Promise<RestoreOutcome> {
   const archive = await openArchive(ctx, request);
   return ctx.source.connect(
@@ -52,7 +63,9 @@ export async function applyRestore(
       refuseMissingPrivileges(prepared.differences);
 
       session.progress.enter("applying");
-      await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+      await client.query(
+        `SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}; SET LOCAL idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}`,
+      );
       const fingerprintsBefore = await storedFingerprints(session, prepared, "liveBefore");
       if (session.triggersMode === "suppress") await client.query("SET LOCAL session_replication_role = replica");
       await lockRows(session, prepared.differences);
@@ -63,9 +76,11 @@ export async function applyRestore(
       await checkIntegrity(session, prepared.differences, prepared.rules, { counts, countersBefore });
       const fingerprintsAfter = await storedFingerprints(session, prepared, "liveAfter");
       const warnings = await advanceSequences(session, prepared.differences);
+      const outcome = describeOutcome(opened, prepared, { fingerprintsBefore, fingerprintsAfter, warnings });
+      if (request.beforeCommit !== undefined) await request.beforeCommit(await readCommitMark(client), outcome);
       ctx.signal.throwIfAborted();
       await client.query("COMMIT");
-      return describeOutcome(opened, prepared, { fingerprintsBefore, fingerprintsAfter, warnings });
+      return outcome;
     },
     { signal: ctx.signal },
   );
@@ -82,6 +97,8 @@ async function claimTenant(client: SourceClient, tenantKey: string): Promise<voi
   ]);
   if (rows[0]?.claimed === true) return;
   throw new RecoveryError("restore_in_progress", "Another restore of this tenant is being applied.", {
+    // It may be an earlier attempt of this very run, whose session the server has not given up yet.
+    retryable: true,
     hint: "Wait for it to end, then preview again.",
   });
 }
