@@ -17,7 +17,7 @@ export const MasterKeySettings = z.object({
         return z.NEVER;
       }
     })
-    .pipe(z.array(z.string(), NO_COMMAND).min(1, NO_COMMAND))
+    .pipe(z.array(z.string(NO_COMMAND), NO_COMMAND).min(1, NO_COMMAND))
     .optional(),
 });
 
