@@ -15,14 +15,7 @@ import { openStore } from "@rowback/storage";
 import pino from "pino";
 import { expect, onTestFinished, test } from "vitest";
 import { sweepGarbage } from "./sweeper.ts";
-import { shop } from "./testing/shop.ts";
-
-/** What a customer does on a bad day. */
-const MISTAKE = `
-DELETE FROM orders WHERE tenant_id = 'acme' AND id <= 100;
-UPDATE customers SET name = 'oops' WHERE tenant_id = 'acme' AND id <= 40;
-INSERT INTO customers VALUES (9000, 'acme', 'by mistake');
-`;
+import { MISTAKE, shop } from "./testing/shop.ts";
 
 test("a tenant that was deleted altogether comes back, and the undo deletes it again", async () => {
   const fixture = await shop("gone");

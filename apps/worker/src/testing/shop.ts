@@ -101,3 +101,10 @@ export async function shop(name: string): Promise<Shop> {
     },
   };
 }
+
+/** What a customer does on a bad day. */
+export const MISTAKE = `
+DELETE FROM orders WHERE tenant_id = 'acme' AND id <= 100;
+UPDATE customers SET name = 'oops' WHERE tenant_id = 'acme' AND id <= 40;
+INSERT INTO customers VALUES (9000, 'acme', 'by mistake');
+`;
