@@ -28,6 +28,10 @@ import { RunWatcher } from "./run-watcher.ts";
 
 export type { ApiDependencies } from "./context.ts";
 
+/** A browser sends its headers in one packet, whatever it sends after them. */
+const HEADERS_TIMEOUT_MS = 10_000;
+const CHECK_SOCKETS_EVERY_MS = 1_000;
+
 /** Progress reaches the row about once a second; looking twice as often shows each step. */
 const WATCH_INTERVAL_MS = 400;
 
@@ -43,6 +47,13 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
     bodyLimit: settings.bodyLimitBytes,
     // For the bytes of a request to arrive: a client that trickles them must not hold a socket for ever.
     requestTimeout: settings.requestTimeoutMs,
+    http: {
+      headersTimeout: Math.min(HEADERS_TIMEOUT_MS, settings.requestTimeoutMs),
+      // Node looks at its sockets every 30 s unless told: a time-out of 15 s would take up to 45.
+      connectionsCheckingInterval: Math.min(CHECK_SOCKETS_EVERY_MS, settings.requestTimeoutMs),
+    },
+    // And for one that reads its answer not at all.
+    connectionTimeout: settings.idleTimeoutMs,
     trustProxy: deps.trustedProxies?.length ? [...deps.trustedProxies] : false,
     forceCloseConnections: "idle",
     frameworkErrors: (error, request, reply) => {

@@ -38,6 +38,8 @@ const Environment = z.object({
   DATABASE_CONNECTIONS: z.coerce.number().pipe(z.int().min(1)).default(10),
   BODY_LIMIT_BYTES: Bytes.default(1024 * 1024),
   REQUEST_TIMEOUT_MS: Milliseconds.default(15_000),
+  /** Longer than the longest `Prefer: wait` (60 s) and the heartbeat of an event stream (15 s). */
+  IDLE_TIMEOUT_MS: Milliseconds.default(90_000),
 });
 
 export interface Config {
@@ -62,6 +64,8 @@ export interface ApiSettings {
   readonly bodyLimitBytes: number;
   /** How long one request may take; a `Prefer: wait` adds to it. */
   readonly requestTimeoutMs: number;
+  /** How long a socket may move no byte, in either direction. */
+  readonly idleTimeoutMs: number;
 }
 
 /** Reads the environment, once, at the start. Throws an error that names each wrong variable and shows no value. */
@@ -90,6 +94,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       corsOrigins: env.CORS_ORIGINS,
       bodyLimitBytes: env.BODY_LIMIT_BYTES,
       requestTimeoutMs: env.REQUEST_TIMEOUT_MS,
+      idleTimeoutMs: env.IDLE_TIMEOUT_MS,
     },
   };
 }

@@ -83,6 +83,7 @@ export async function startTestApi(
       corsOrigins: ["https://console.example.com"],
       bodyLimitBytes: 64 * 1024,
       requestTimeoutMs: 15_000,
+      idleTimeoutMs: 90_000,
     },
   });
   const app = await buildApp(deps);
