@@ -86,6 +86,11 @@ export const ROUTE_CASES: Readonly<Record<string, RouteCase>> = {
   "DELETE /v1/tenants/:id/members/:userId": operator("member.remove", async (id) => ({
     path: `/v1/tenants/${await id("tenant")}/members/${await id("member")}`,
   })),
+  "POST /v1/tenants/:id/erase": operator("tenant.erase", async (id) => ({
+    path: `/v1/tenants/${await id("tenant")}/erase`,
+    body: { confirm: await id("tenantName") },
+  })),
+  "GET /v1/tenants/:id/erasure": operator("tenant.read", on("erasedTenant", "/v1/tenants/", "/erasure")),
 
   "POST /v1/api-keys": owner("api-key.create", async () => ({
     path: "/v1/api-keys",

@@ -97,6 +97,16 @@ const apiKey: Maker = async (api, { owner }) => {
   return id;
 };
 
+/** Erased, and nobody's: an erasure ends its tenant. */
+const erasedTenant: Maker = async (api) => {
+  const { id, owner } = await api.tenant();
+  await api.call("POST", `/v1/tenants/${id}/erase`, { user: "olga", body: { confirm: nameOf(owner) } });
+  return id;
+};
+
+/** As test-api.ts names tenants. */
+const nameOf = (owner: string): string => `tenant of ${owner}`;
+
 async function claim(api: TestApi, runId: string): Promise<{ runId: string; attemptToken: string }> {
   const run = await claimRun(api.db.system, { runId, worker: "test", leaseMs: 60_000 });
   if (run === null) throw new Error(`run ${runId} could not be claimed`);
@@ -106,6 +116,8 @@ async function claim(api: TestApi, runId: string): Promise<{ runId: string; atte
 /** Everything that a route may be given the id of. */
 export const THINGS = {
   tenant: async (_api, { id }) => id,
+  tenantName: async (_api, { owner }) => nameOf(owner),
+  erasedTenant,
   member,
   source: async (_api, { sourceId }) => sourceId,
   sourceOfNobody: (api) => api.source(),
