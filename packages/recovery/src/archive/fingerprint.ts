@@ -1,6 +1,6 @@
 import xxhash from "xxhash-wasm";
 import type { Fingerprint } from "./manifest.ts";
-import { INPUT_BYTES, RowEngine } from "./row-engine.ts";
+import { giveCounter, INPUT_BYTES, type RowEngine, takeCounter } from "./row-engine.ts";
 
 const { h64Raw, create64 } = await xxhash();
 
@@ -43,7 +43,7 @@ export class FingerprintSum {
   /** The next bytes of a COPY text stream; rows may begin and end anywhere in it. */
   addText(text: Uint8Array): void {
     let rest = this.#longRow === null ? text : this.#endLongRow(this.#longRow, text);
-    this.#engine ??= new RowEngine(0);
+    this.#engine ??= takeCounter();
     while (rest.length > 0) {
       const taken = Math.min(rest.length, INPUT_BYTES - this.#held);
       this.#engine.input.set(rest.subarray(0, taken), this.#held);
@@ -78,7 +78,12 @@ export class FingerprintSum {
   result(): Fingerprint {
     if (this.#held > 0 || this.#longRow !== null) throw new RangeError("COPY text ended inside a row");
     if (this.#rows < 0) throw new RangeError("more rows subtracted than there were");
-    return fingerprintOf(this.#rows, this.#sum + (this.#engine?.sum ?? 0n));
+    if (this.#engine !== null) {
+      this.#sum += this.#engine.sum;
+      giveCounter(this.#engine);
+      this.#engine = null;
+    }
+    return fingerprintOf(this.#rows, this.#sum);
   }
 
   /** What of `text` comes after the long row's newline; all of it belongs to the row while there is none. */
