@@ -13,6 +13,8 @@ const handlers: NonNullable<WorkerOptions["handlers"]> = () => ({
   restore_preview: refuse,
   restore: refuse,
   tenant_erase: refuse,
+  capture_setup: refuse,
+  capture_teardown: refuse,
   backup: async ({ run }) => {
     const figures = { rowCount: 0, rawBytes: 0, storedBytes: 0, objectCount: 0 };
     return {

@@ -20,6 +20,8 @@ const handlers: NonNullable<WorkerOptions["handlers"]> = () => ({
   restore_preview: refuse,
   restore: refuse,
   tenant_erase: refuse,
+  capture_setup: refuse,
+  capture_teardown: refuse,
   backup_verify: async ({ run }) => {
     await sleep(JOB_MS);
     return {

@@ -16,6 +16,7 @@ import { adminRoutes } from "./routes/admin.ts";
 import { apiKeyRoutes } from "./routes/api-keys.ts";
 import { auditLogRoutes } from "./routes/audit-log.ts";
 import { backupRoutes } from "./routes/backups.ts";
+import { captureRoutes } from "./routes/capture.ts";
 import { erasureRoutes } from "./routes/erasure.ts";
 import { restoreApprovalRoutes } from "./routes/restore-approvals.ts";
 import { restoreRoutes } from "./routes/restores.ts";
@@ -90,6 +91,7 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
     restoreRoutes,
     restoreApprovalRoutes,
     sourceRoutes,
+    captureRoutes,
     tenantRoutes,
     apiKeyRoutes,
     auditLogRoutes,

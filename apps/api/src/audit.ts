@@ -20,6 +20,8 @@ export type AuditAction =
   | "source.change"
   | "source.delete"
   | "source.discover"
+  | "source.capture"
+  | "source.stop_capture"
   | "tenant.create"
   | "tenant.erase"
   | "member.set"

@@ -12,7 +12,7 @@ export const BackupView = z
     sourceId: z.uuid(),
     status: z.enum(RUN_STATES),
     type: z.enum(["full", "incremental"]),
-    purpose: z.enum(["manual", "pre_restore"]),
+    purpose: z.enum(["manual", "pre_restore", "rebase"]),
     parentBackupId: z.uuid().nullable(),
     baseBackupId: z.uuid().nullable(),
     requestedTables: z.array(z.string()).nullable().meta({ description: "Null: every protected table." }),

@@ -1,6 +1,8 @@
 import {
   BackupResult,
   BackupVerifyResult,
+  CaptureSetupResult,
+  CaptureTeardownResult,
   DiscoveryResult,
   type JobName,
   RestoreResult,
@@ -20,6 +22,8 @@ const RESULTS = {
   restore_preview: ["RestorePlan", RestorePlan],
   restore: ["RestoreResult", RestoreResult],
   tenant_erase: ["TenantEraseResult", TenantEraseResult],
+  capture_setup: ["CaptureSetupResult", CaptureSetupResult],
+  capture_teardown: ["CaptureTeardownResult", CaptureTeardownResult],
 } as const satisfies Record<JobName, readonly [string, z.ZodType]>;
 
 for (const [id, schema] of Object.values(RESULTS)) schema.register(z.globalRegistry, { id });

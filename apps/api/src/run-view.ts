@@ -15,7 +15,16 @@ export const RunErrorView = z.object({
 export const RunView = z
   .object({
     id: z.uuid(),
-    kind: z.enum(["discovery", "backup", "backup_verify", "restore_preview", "restore", "tenant_erase"]),
+    kind: z.enum([
+      "discovery",
+      "backup",
+      "backup_verify",
+      "restore_preview",
+      "restore",
+      "tenant_erase",
+      "capture_setup",
+      "capture_teardown",
+    ]),
     status: z.enum(RUN_STATES),
     tenantId: z.uuid().nullable(),
     sourceId: z.uuid(),
@@ -24,7 +33,18 @@ export const RunView = z
     progress: z.unknown().meta({ description: "While it runs: phase, share (0 … 1), and rows and bytes per table." }),
     result: z
       .unknown()
-      .meta(resultOf("discovery", "backup", "backup_verify", "restore_preview", "restore", "tenant_erase")),
+      .meta(
+        resultOf(
+          "discovery",
+          "backup",
+          "backup_verify",
+          "restore_preview",
+          "restore",
+          "tenant_erase",
+          "capture_setup",
+          "capture_teardown",
+        ),
+      ),
     error: RunErrorView.nullable(),
     parentRunId: z.uuid().nullable(),
     requestedBy: z.string(),

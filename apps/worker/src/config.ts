@@ -72,6 +72,10 @@ const Environment = z.object({
   SWEEP_QUEUED_FOR_MS: AtLeastOne.default(10_000),
   GARBAGE_EVERY_MS: AtLeastOne.default(HOUR_MS),
   GARBAGE_GRACE_MS: AtLeastOne.default(HOUR_MS),
+  /** How long changes are gathered before they are stored: what a restore to "just now" waits for. */
+  CAPTURE_SEGMENT_SECONDS: z.coerce.number().pipe(z.number().positive().max(3_600)).default(10),
+  /** WAL that a slot may hold back before the log has an alarm. */
+  CAPTURE_ALARM_BYTES: AtLeastOne.default(1_073_741_824),
   LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info"),
 });
 
@@ -101,7 +105,34 @@ export interface Config {
   readonly leaseMs: number;
   readonly logLevel: string;
   readonly sweep: SweepSettings;
+  readonly capture: CaptureSettings;
 }
+
+/** How changes are captured; times in milliseconds. */
+export interface CaptureSettings {
+  /** How long a dead worker's capture waits for another; a worker that can't renew for so long stops by itself. */
+  readonly leaseMs: number;
+  readonly lookEveryMs: number;
+  /** When a segment is full: bytes of lines, or milliseconds since its first change. */
+  readonly segment: { readonly bytes: number; readonly ms: number };
+  /** How often the slot is looked at. */
+  readonly observeEveryMs: number;
+  /** Bytes of WAL behind a slot that are worth an alarm. */
+  readonly alarmBytes: number;
+  readonly compactEveryMs: number;
+}
+
+const SEGMENT_BYTES = 16 * 1_048_576;
+
+// Another worker is at work within 10 s of a death: 6 of the lease, 1 until somebody looks, the rest to get the slot free.
+export const CAPTURE_SETTINGS: CaptureSettings = {
+  leaseMs: 6_000,
+  lookEveryMs: 1_000,
+  segment: { bytes: SEGMENT_BYTES, ms: 10_000 },
+  observeEveryMs: 10_000,
+  alarmBytes: 1_073_741_824,
+  compactEveryMs: 60_000,
+};
 
 /** How often the sweeper looks, in milliseconds. */
 export interface SweepSettings {
@@ -159,6 +190,11 @@ export function readConfig(environment: Variables = process.env): Config {
     graceMs: env.SHUTDOWN_GRACE_MS,
     leaseMs: env.RUN_LEASE_MS,
     logLevel: env.LOG_LEVEL,
+    capture: {
+      ...CAPTURE_SETTINGS,
+      segment: { bytes: SEGMENT_BYTES, ms: env.CAPTURE_SEGMENT_SECONDS * 1_000 },
+      alarmBytes: env.CAPTURE_ALARM_BYTES,
+    },
     sweep: {
       everyMs: env.SWEEP_EVERY_MS,
       queuedForMs: env.SWEEP_QUEUED_FOR_MS,

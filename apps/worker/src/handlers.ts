@@ -2,6 +2,8 @@ import type { ClaimedRun } from "@rowback/db";
 import type { Handlers } from "@rowback/jobs";
 import { backUp } from "./handlers/backup.ts";
 import { verify } from "./handlers/backup-verify.ts";
+import { setUp } from "./handlers/capture-setup.ts";
+import { tearDown } from "./handlers/capture-teardown.ts";
 import { discover } from "./handlers/discovery.ts";
 import { restore } from "./handlers/restore.ts";
 import { preview } from "./handlers/restore-preview.ts";
@@ -18,5 +20,7 @@ export function createHandlers(worker: WorkerContext): Handlers<ClaimedRun, Outc
     restore_preview: (task) => preview(worker, task),
     restore: (task) => restore(worker, task),
     tenant_erase: (task) => erase(worker, task),
+    capture_setup: (task) => setUp(worker, task),
+    capture_teardown: (task) => tearDown(worker, task),
   } satisfies Handlers<ClaimedRun, Outcomes>;
 }

@@ -2,11 +2,14 @@ import type { BackupOutcomeRow, DiscoveredTableRow } from "@rowback/db";
 import type {
   BackupResult,
   BackupVerifyResult,
+  CaptureSetupResult,
+  CaptureTeardownResult,
   DiscoveryResult,
   JobName,
   RestoreResult,
   TenantEraseResult,
 } from "@rowback/jobs";
+import type { SetupOutcome } from "@rowback/recovery";
 import type { RestorePlan } from "@rowback/recovery/plans";
 
 /** What each kind of run comes to: what the ledger writes together with the run's success. */
@@ -16,6 +19,12 @@ export type RunOutcome =
   | { readonly kind: "backup_verify"; readonly result: BackupVerifyResult }
   | { readonly kind: "restore_preview"; readonly plan: RestorePlan }
   | { readonly kind: "restore"; readonly result: RestoreResult }
-  | { readonly kind: "tenant_erase"; readonly result: TenantEraseResult };
+  | { readonly kind: "tenant_erase"; readonly result: TenantEraseResult }
+  | {
+      readonly kind: "capture_setup";
+      readonly result: (epoch: number) => CaptureSetupResult;
+      readonly capture: SetupOutcome;
+    }
+  | { readonly kind: "capture_teardown"; readonly result: CaptureTeardownResult };
 
 export type Outcomes = { readonly [J in JobName]: Extract<RunOutcome, { kind: J }> };

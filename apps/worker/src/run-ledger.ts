@@ -1,13 +1,16 @@
 import {
+  beginEpoch,
   type ClaimedRun,
   type ControlDatabase,
   cancelRun,
   claimFairRuns,
   claimRun,
+  closeUnpublishedGaps,
   failRun,
   type HeldLease,
   hasDueRuns,
   listCancelRequested,
+  listEpochs,
   postponeRun,
   type Queryable,
   type RingPlace,
@@ -20,6 +23,7 @@ import {
   succeedBackupRun,
   succeedRestoreRun,
   succeedRun,
+  turnCaptureOn,
   withSystem,
 } from "@rowback/db";
 import {
@@ -139,6 +143,10 @@ async function recordSuccess(
         changes: outcome.result.tables,
         fingerprintsAfter: outcome.result.fingerprintsAfter,
       });
+    case "capture_setup":
+      return recordCapture(db, claim, outcome);
+    case "capture_teardown":
+      return succeedRun(q, proof(claim), outcome.result);
     case "discovery":
       // The tables are written only by who still holds the run, and are seen together with its success.
       return withSystem(db, async (client) => {
@@ -148,6 +156,33 @@ async function recordSuccess(
       });
   }
 }
+
+/** The capture is on, with its new slot's epoch, together with the run's success; else the next attempt finds a slot of no epoch, and drops it. */
+async function recordCapture(
+  db: ControlDatabase,
+  claim: Claim<ClaimedRun>,
+  { capture, result }: Extract<RunOutcome, { kind: "capture_setup" }>,
+): Promise<boolean> {
+  const { sourceId } = claim.run;
+  return await withSystem(db, async (client) => {
+    await turnCaptureOn(client, { sourceId, ...capture });
+    const epoch =
+      capture.start === null
+        ? (await listEpochs(client, sourceId)).at(-1)?.epoch
+        : await beginEpoch(client, { sourceId, ...capture.start });
+    if (epoch === undefined) throw new Error("a slot goes on that has no epoch");
+    if (capture.joined !== null)
+      await closeUnpublishedGaps(client, { sourceId, epoch, tables: capture.joined.tables }, capture.joined.causeXid);
+    if (await succeedRun(client, proof(claim), result(epoch))) return true;
+    throw new LostLease();
+  }).catch((error: unknown) => {
+    if (error instanceof LostLease) return false;
+    throw error;
+  });
+}
+
+/** Rolls back what was written before it showed that the lease is lost. */
+class LostLease extends Error {}
 
 function proof(claim: Claim<ClaimedRun>): RunClaim {
   return { runId: claim.runId, attemptToken: claim.token };

@@ -10,6 +10,8 @@ import {
 import type { Clock } from "@rowback/recovery";
 import { type ObjectStore, openStore, type StoreConfig, withGuard, withRetry } from "@rowback/storage";
 import type { Logger } from "pino";
+import { startCaptures } from "./capture.ts";
+import { createCaptureMetrics } from "./capture-metrics.ts";
 import type { Config } from "./config.ts";
 import { controlQueries } from "./control.ts";
 import { createBreakers, PROBE_MS, postponeMs, unwellFor } from "./dependencies.ts";
@@ -100,6 +102,16 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
     observe: metrics.observe,
   });
   const sweeper = startSweeper({ db, control, producer, store, clock, log, settings: config.sweep });
+  const captures = startCaptures({
+    worker,
+    workerName: config.workerName,
+    settings: config.capture,
+    metrics: createCaptureMetrics(metrics.registry),
+    enqueue: async (runIds) => {
+      // Their rows stand: what Redis does not take now, the sweeper delivers.
+      await producer.ensureEnqueued(runIds.map((runId) => ({ name: "backup", runId }))).catch(onRedisError);
+    },
+  });
   const monitor = await startMonitorServer({
     host: config.host,
     port: config.metricsPort,
@@ -117,7 +129,7 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
   let closing: Promise<void> | null = null;
   const closeAll = async (): Promise<void> => {
     log.info({ activeRuns: consumer.activeRuns, graceMs: config.graceMs }, "the worker takes no more runs");
-    await Promise.all([consumer.close({ graceMs: config.graceMs }), sweeper.close()]);
+    await Promise.all([consumer.close({ graceMs: config.graceMs }), sweeper.close(), captures.close()]);
     breakers.close();
     await Promise.allSettled([sources.close(), producer.close(), queues.close(), monitor.close()]);
     await Promise.allSettled([store.close(), db.close()]);

@@ -2,6 +2,8 @@ import { z } from "zod";
 import {
   BackupParams,
   BackupVerifyParams,
+  CaptureSetupParams,
+  CaptureTeardownParams,
   DiscoveryParams,
   RestoreParams,
   RestorePreviewParams,
@@ -86,6 +88,23 @@ export const JOBS = {
     payload: RunPayload,
     params: RestoreParams,
   },
+  // Making a slot waits for the source's longest transaction.
+  capture_setup: {
+    queue: "discovery",
+    attempts: 5,
+    backoff: EAGER,
+    timeoutMs: WHOLE_TENANT_MS,
+    payload: RunPayload,
+    params: CaptureSetupParams,
+  },
+  capture_teardown: {
+    queue: "discovery",
+    attempts: 5,
+    backoff: PATIENT,
+    timeoutMs: 15 * MINUTES,
+    payload: RunPayload,
+    params: CaptureTeardownParams,
+  },
   // It waits for the tenant's other runs to end, and for a store that is down: nothing else will purge what is left.
   tenant_erase: {
     queue: "backups",
@@ -105,6 +124,8 @@ export const JobName = z.enum([
   "restore_preview",
   "restore",
   "tenant_erase",
+  "capture_setup",
+  "capture_teardown",
 ]) satisfies z.ZodType<JobName>;
 
 /** The kinds of one queue; they share its workers' hands and its limits. */

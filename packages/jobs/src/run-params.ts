@@ -34,8 +34,11 @@ export type DiscoveryResult = z.infer<typeof DiscoveryResult>;
 /** What came of it is in its `backup_jobs` row. */
 export const BackupParams = z.strictObject({
   tables: Tables,
-  /** `pre_restore`: made by a restore's run (its `parent_run_id`) so that it can be undone. */
-  purpose: z.enum(["manual", "pre_restore"]),
+  /**
+   * `pre_restore`: made by a restore's run (its `parent_run_id`) so that it can be undone. `rebase`: asked for by the capture when it
+   * had to begin anew.
+   */
+  purpose: z.enum(["manual", "pre_restore", "rebase"]),
   /** Before a restore into another database: that one is backed up, not the tenant's own source. */
   targetSourceId: z.uuid().optional(),
 });
@@ -53,6 +56,28 @@ export const BackupResult = z.object({
   warnings: z.array(z.string()),
 });
 export type BackupResult = z.infer<typeof BackupResult>;
+
+export const CaptureSetupParams = z.strictObject({});
+export const CaptureSetupResult = z.object({
+  /** Counts the slots of the source. */
+  epoch: z.int(),
+  /** Whether a slot was made; else the one there goes on. */
+  isNew: z.boolean(),
+  slotName: z.string(),
+  publicationName: z.string(),
+  capturedTables: Count,
+  findings: z.array(Finding),
+});
+export type CaptureSetupResult = z.infer<typeof CaptureSetupResult>;
+
+export const CaptureTeardownParams = z.strictObject({});
+export const CaptureTeardownResult = z.object({
+  slotName: z.string(),
+  publicationName: z.string(),
+  /** The last epoch; null: the source was never captured. */
+  epoch: z.int().nullable(),
+});
+export type CaptureTeardownResult = z.infer<typeof CaptureTeardownResult>;
 
 export const BackupVerifyParams = z.strictObject({ backupId: z.uuid() });
 export type BackupVerifyParams = z.infer<typeof BackupVerifyParams>;

@@ -76,6 +76,11 @@ export const ERROR_CATALOG = {
     status: 409,
     summary: "The schema changed since the backup in a way that can't be mapped safely.",
   },
+  capture_refused: {
+    retryable: false,
+    status: 422,
+    summary: "The source's changes can't be captured as it is set up; nothing was changed.",
+  },
   integrity_failed: {
     retryable: false,
     status: 409,

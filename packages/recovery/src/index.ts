@@ -16,11 +16,15 @@ export { type BackupOutcome, type BackupRequest, backupTenant } from "./backup/r
 export { collectGarbage, type SweepOptions, type SweepOutcome } from "./backup/sweep.ts";
 export { type VerifyOutcome, verifyBackup } from "./backup/verify.ts";
 export { type CaptureContext, type CaptureRequest, captureChanges } from "./changes/capture/capture.ts";
+export { captureNames } from "./changes/capture/capture-findings.ts";
 export type { CaptureTarget, Covered, SeenTables } from "./changes/capture/capture-target.ts";
 export { Gap, putGap } from "./changes/capture/gap.ts";
 export { PublishedTable } from "./changes/capture/published-tables.ts";
 export type { SegmentLimits } from "./changes/capture/segment-gatherer.ts";
+export { type SetupContext, type SetupOutcome, setUpCapture, tearDownCapture } from "./changes/capture/setup.ts";
 export { createSlot, dropSlot, freeSlot, readSlot, type SlotStart, type SlotState } from "./changes/capture/slot.ts";
+export { type MergeRequest, mergeSegments } from "./changes/compaction/merge.ts";
+export { planMerge } from "./changes/compaction/plan.ts";
 export type { WrittenSegment } from "./changes/log/segment-writer.ts";
 export { type PurgeOutcome, purgeTenant } from "./erasure/purge.ts";
 export { CatalogCache, readCatalog } from "./postgres/catalog.ts";

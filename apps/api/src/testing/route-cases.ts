@@ -72,6 +72,10 @@ export const ROUTE_CASES: Readonly<Record<string, RouteCase>> = {
   "POST /v1/sources/:id/discovery": operator("source.discover", on("source", "/v1/sources/", "/discovery")),
   "GET /v1/sources/:id/discovery": operator("source.read", on("discovery", "/v1/sources/", "/discovery")),
 
+  "POST /v1/sources/:id/capture": operator("source.capture", on("source", "/v1/sources/", "/capture")),
+  "GET /v1/sources/:id/capture": operator("source.read", on("capture", "/v1/sources/", "/capture")),
+  "DELETE /v1/sources/:id/capture": operator("source.stop_capture", on("source", "/v1/sources/", "/capture")),
+
   "POST /v1/tenants": operator("tenant.create", async (id) => ({
     path: "/v1/tenants",
     body: { sourceId: await id("source"), key: randomUUID(), name: "New" },

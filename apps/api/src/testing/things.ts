@@ -6,6 +6,7 @@ import {
   requestCancel,
   succeedRestoreRun,
   succeedRun,
+  turnCaptureOn,
   updateTenantRules,
   withTenant,
 } from "@rowback/db";
@@ -21,6 +22,11 @@ const discovery: Maker = async (api, { sourceId }) => {
   const { id } = runOf(await api.call("POST", `/v1/sources/${sourceId}/discovery`, { user: "olga" }));
   const result = { protectedTables: 4, unprotectedTables: 1, sharedTables: 1, findings: [] };
   await succeedRun(api.db.system, await claim(api, id), result);
+  return sourceId;
+};
+
+const capture: Maker = async (api, { sourceId }) => {
+  await turnCaptureOn(api.db.system, { sourceId, slotName: "rowback_x", publicationName: "rowback_x", findings: [] });
   return sourceId;
 };
 
@@ -122,6 +128,7 @@ export const THINGS = {
   source: async (_api, { sourceId }) => sourceId,
   sourceOfNobody: (api) => api.source(),
   discovery,
+  capture,
   backup,
   queuedBackup,
   deletedBackup,

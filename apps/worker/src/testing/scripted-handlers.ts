@@ -17,6 +17,8 @@ export function scripted(script: (task: RunTask) => Promise<unknown>): Required<
       restore_preview: refuse,
       restore: refuse,
       tenant_erase: refuse,
+      capture_setup: refuse,
+      capture_teardown: refuse,
       backup_verify: async (task) => {
         await script(task);
         return {

@@ -15,7 +15,7 @@ import { testDatabase, testFolder, testRedis } from "@rowback/local-services/tes
 import pino from "pino";
 import { expect, onTestFinished, vi } from "vitest";
 import type { Config } from "../config.ts";
-import { environmentSecrets } from "../config.ts";
+import { CAPTURE_SETTINGS, environmentSecrets } from "../config.ts";
 import { type RunningWorker, startWorker, type WorkerOptions } from "../worker.ts";
 
 /** A control database, a Redis prefix and a store of its own, with one source and one tenant, for one test. */
@@ -77,6 +77,7 @@ export async function workerFixture(name: string, options: FixtureOptions = {}):
     graceMs: 0,
     leaseMs: 30_000,
     logLevel: "silent",
+    capture: { ...CAPTURE_SETTINGS, segment: { bytes: 16 * 1_048_576, ms: 100 }, lookEveryMs: 200 },
     sweep: { everyMs: 200, queuedForMs: 500, garbageEveryMs: 3_600_000, garbageGraceMs: 3_600_000 },
   };
   const db = openControlDatabase({ url: control.url, maxConnections: 4, applicationName: "rowback worker test" });

@@ -23,6 +23,7 @@ export function startWorkerProcess(
       METRICS_PORT: "0",
       SHUTDOWN_GRACE_MS: String(graceMs),
       SOURCE_URL: sourceUrl,
+      CAPTURE_SEGMENT_SECONDS: String(config.capture.segment.ms / 1_000),
     },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -6,7 +6,7 @@ import { RunError } from "./run-row.ts";
 export const BACKUP_TYPES = ["full", "incremental"] as const;
 export type BackupType = (typeof BACKUP_TYPES)[number];
 
-export const BACKUP_PURPOSES = ["manual", "pre_restore"] as const;
+export const BACKUP_PURPOSES = ["manual", "pre_restore", "rebase"] as const;
 export type BackupPurpose = (typeof BACKUP_PURPOSES)[number];
 
 /** One table's share of a backup. `table` is `schema.table`; bytes are of COPY text. */

@@ -8,7 +8,7 @@ export interface NewRun {
   /** A new UUID when left out. */
   readonly id?: string;
   readonly kind: RunKind;
-  /** Null for a discovery, and only there. */
+  /** Null for what is the source's as a whole (a discovery, a capture's setup), and only there. */
   readonly tenantId: string | null;
   readonly sourceId: string;
   /** How often it may be tried in all, 1 … */

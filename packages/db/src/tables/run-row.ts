@@ -9,6 +9,8 @@ export const RUN_KINDS = [
   "restore_preview",
   "restore",
   "tenant_erase",
+  "capture_setup",
+  "capture_teardown",
 ] as const;
 export type RunKind = (typeof RUN_KINDS)[number];
 

@@ -19,6 +19,8 @@ export function handlersOf(
     restore_preview: handler,
     restore: handler,
     tenant_erase: handler,
+    capture_setup: handler,
+    capture_teardown: handler,
     ...others,
   };
 }

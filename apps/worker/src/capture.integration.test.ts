@@ -1,0 +1,166 @@
+import { getCaptureState, insertRun, listEpochs, listGaps, listSegments, type Run } from "@rowback/db";
+import { JOBS } from "@rowback/jobs";
+import { type TestDatabase, testDatabase } from "@rowback/local-services/testing";
+import { captureNames } from "@rowback/recovery";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { z } from "zod";
+import { type WorkerFixture, workerFixture } from "./testing/worker-fixture.ts";
+import { startWorkerProcess } from "./testing/worker-process.ts";
+
+const SHOP = `
+CREATE TABLE tenants (id text PRIMARY KEY);
+INSERT INTO tenants VALUES ('acme'), ('bolt');
+CREATE TABLE orders (id int PRIMARY KEY, tenant_id text NOT NULL REFERENCES tenants, note text);
+ALTER TABLE orders REPLICA IDENTITY FULL`;
+
+interface Shop {
+  readonly database: TestDatabase;
+  readonly fixture: WorkerFixture;
+  readonly slot: string;
+}
+
+async function shop(name: string, schema = SHOP): Promise<Shop> {
+  const database = await testDatabase(name);
+  await database.pool.query(schema);
+  const fixture = await workerFixture(name, { sourceUrl: database.url });
+  const slot = captureNames(fixture.sourceId).slotName;
+  // After the workers have ended: they are closed with the fixture, which was made first.
+  onTestFinished(() => dropSlot(database, slot));
+  return { database, fixture, slot };
+}
+
+async function dropSlot(database: TestDatabase, slot: string): Promise<void> {
+  await vi.waitFor(
+    async () => {
+      await database.pool.query(
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active",
+        [slot],
+      );
+      await database.pool.query(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1",
+        [slot],
+      );
+    },
+    { timeout: 20_000, interval: 100 },
+  );
+}
+
+async function ask(fixture: WorkerFixture, kind: "capture_setup" | "capture_teardown"): Promise<Run> {
+  const asked = { kind, tenantId: null, sourceId: fixture.sourceId, requestedBy: "olga" };
+  const inserted = await insertRun(fixture.db.system, { ...asked, maxAttempts: JOBS[kind].attempts, params: {} });
+  if (inserted.outcome !== "created") throw new Error(inserted.outcome);
+  await fixture.enqueue(inserted.run);
+  return inserted.run;
+}
+
+/** Waits until everything committed by now is in the log. */
+async function caughtUp({ database, fixture }: Shop, timeoutMs = 20_000): Promise<void> {
+  const { rows } = await database.pool.query("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text AS lsn");
+  const [{ lsn }] = z.tuple([z.object({ lsn: z.coerce.bigint() })]).parse(rows);
+  await vi.waitFor(
+    async () => {
+      const epoch = (await listEpochs(fixture.db.system, fixture.sourceId)).at(-1);
+      expect(BigInt(`0x${epoch?.coveredLsn ?? "0"}`)).toBeGreaterThanOrEqual(lsn);
+    },
+    { timeout: timeoutMs, interval: 50 },
+  );
+}
+
+async function loggedChanges({ fixture }: Shop, epoch = 1): Promise<number> {
+  let changes = 0;
+  for await (const segment of listSegments(fixture.db.system, { sourceId: fixture.sourceId, epoch, tenantKey: null }))
+    changes += segment.changes;
+  return changes;
+}
+
+test("a source that is set up is captured, and torn down it has neither slot nor publication, and a gap", async () => {
+  const here = await shop("capture life");
+  const { database, fixture, slot } = here;
+  await fixture.start();
+  const setup = await fixture.until((await ask(fixture, "capture_setup")).id, "succeeded");
+  expect(setup.result).toMatchObject({ epoch: 1, isNew: true, slotName: slot, capturedTables: 2 });
+  await database.pool.query("INSERT INTO orders SELECT n, 'acme', 'x' FROM generate_series(1, 100) AS n");
+  await caughtUp(here);
+  expect(await loggedChanges(here)).toBe(100);
+  expect(await getCaptureState(fixture.db.system, fixture.sourceId)).toMatchObject({ status: "on", problem: null });
+
+  const again = await fixture.until((await ask(fixture, "capture_setup")).id, "succeeded");
+  expect(again.result).toMatchObject({ epoch: 1, isNew: false });
+
+  await fixture.until((await ask(fixture, "capture_teardown")).id, "succeeded");
+  const left = await database.pool.query(
+    "SELECT slot_name AS name FROM pg_replication_slots WHERE slot_name = $1 UNION ALL SELECT pubname FROM pg_publication",
+    [slot],
+  );
+  expect(left.rows).toEqual([]);
+  expect(await listGaps(fixture.db.system, { sourceId: fixture.sourceId, tenantKey: "acme" })).toMatchObject([
+    { reason: "capture_off", tenantKey: null, epoch: 1 },
+  ]);
+  expect(await getCaptureState(fixture.db.system, fixture.sourceId)).toMatchObject({ status: "off", worker: null });
+});
+
+test("a table whose updates would fail is refused, with what to run, and nothing is changed", async () => {
+  const { database, fixture } = await shop(
+    "capture refused",
+    `${SHOP}; CREATE TABLE notes (tenant_id text NOT NULL, body text)`,
+  );
+  await fixture.start();
+  const refused = await fixture.until((await ask(fixture, "capture_setup")).id, "failed");
+  expect(refused.error).toMatchObject({ code: "capture_refused", table: "public.notes" });
+  expect(refused.error?.hint).toContain('ALTER TABLE "public"."notes" REPLICA IDENTITY FULL;');
+  expect((await database.pool.query("SELECT FROM pg_publication")).rowCount).toBe(0);
+  expect(await getCaptureState(fixture.db.system, fixture.sourceId)).toBeNull();
+});
+
+test("another worker takes over within ten seconds of a kill -9, and nothing is lost or logged twice", async () => {
+  const here = await shop("capture takeover");
+  const { database, fixture } = here;
+  const { child } = startWorkerProcess(fixture, { sourceUrl: database.url, graceMs: 0 });
+  await fixture.until((await ask(fixture, "capture_setup")).id, "succeeded");
+  const holder = async (): Promise<string | null> =>
+    (await getCaptureState(fixture.db.system, fixture.sourceId))?.worker ?? null;
+  await expect.poll(holder, { timeout: 20_000 }).toContain(`/${child.pid}`);
+  await database.pool.query("INSERT INTO orders SELECT n, 'acme', 'x' FROM generate_series(1, 1000) AS n");
+  await caughtUp(here, 30_000);
+  await database.pool.query("INSERT INTO orders SELECT n, 'bolt', 'y' FROM generate_series(1001, 1500) AS n");
+  child.kill("SIGKILL");
+  const killedAt = performance.now();
+  await fixture.start();
+  await database.pool.query("UPDATE orders SET note = 'z' WHERE id <= 10");
+  await caughtUp(here, 30_000);
+  expect(performance.now() - killedAt).toBeLessThan(10_000);
+  expect(await holder()).toBe("test-worker");
+  expect(await loggedChanges(here)).toBe(1_510);
+});
+
+test("a lost slot is replaced: a new epoch, a declared gap, and a full backup of every tenant", async () => {
+  const here = await shop("capture lost");
+  const { database, fixture, slot } = here;
+  const worker = await fixture.start();
+  await fixture.until((await ask(fixture, "capture_setup")).id, "succeeded");
+  await database.pool.query("INSERT INTO orders VALUES (1, 'acme', 'x')");
+  await caughtUp(here);
+  await worker.close();
+  await dropSlot(database, slot);
+  await database.pool.query("INSERT INTO orders VALUES (2, 'acme', 'nobody saw it')");
+
+  await fixture.start();
+  const { sourceId, tenantId, db } = fixture;
+  await expect.poll(async () => (await listEpochs(db.system, sourceId)).length, { timeout: 20_000 }).toBe(2);
+  await database.pool.query("INSERT INTO orders VALUES (3, 'acme', 'z')");
+  await caughtUp(here);
+  expect(await loggedChanges(here, 2)).toBe(1);
+  const [first, second] = await listEpochs(db.system, sourceId);
+  expect(first?.endedAt).not.toBeNull();
+  expect(await listGaps(db.system, { sourceId, tenantKey: "acme" })).toMatchObject([
+    { reason: "slot_lost", epoch: 1, beginsLsn: first?.coveredLsn, causeXid: null },
+  ]);
+  const { rows } = await db.system.query({
+    text: "SELECT b.run_id AS id FROM backup_jobs b WHERE b.tenant_id = $1 AND b.purpose = 'rebase'",
+    values: [tenantId],
+  });
+  const [backup] = z.array(z.object({ id: z.uuid() })).parse(rows);
+  await fixture.until(backup?.id ?? "", "succeeded");
+  expect(rows).toHaveLength(1);
+  expect(second?.startXid).toBeGreaterThan(first?.startXid ?? 0n);
+});
