@@ -6,7 +6,7 @@ import type { World } from "./world.ts";
 export const OWN_WRITE = "SELECT pg_logical_emit_message(true, 'chaos', 'own')";
 
 /** Ends of runs, noted by the control database itself; effects on the source, read from its log. Both see what no process tells. */
-const CONTROL_JOURNAL = `
+export const CONTROL_JOURNAL = `
   CREATE SCHEMA chaos;
   CREATE TABLE chaos.ends (run_id uuid NOT NULL, status text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
   CREATE FUNCTION chaos.note_end() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$

@@ -4,6 +4,7 @@
  */
 import { parseArgs } from "node:util";
 import { openStore } from "@rowback/storage";
+import { z } from "zod";
 import { checkRestores } from "./checks/restores.ts";
 import { checkEffects, countRuns, endsNotOnce, failureCodes, missingRuns, untilAllEnded } from "./checks/runs.ts";
 import { leftovers } from "./checks/source.ts";
@@ -17,7 +18,7 @@ import { type Findings, isClean, reportOf } from "./report.ts";
 import { settled } from "./settled.ts";
 import { type Cleanup, startWorld, type World } from "./world.ts";
 
-const USAGE = `npm run chaos -- [--faults 30] [--seed 1] [--store s3|file] [--every 2000] [--keep-logs folder]`;
+const USAGE = `npm run chaos -- [--faults 30] [--seed 1] [--store s3|file] [--every 2000] [--scale 100] [--keep-logs folder]`;
 
 /** Shorter than in production, longer than this machine stands still under load. */
 const LEASE_MS = 5_000;
@@ -30,8 +31,20 @@ interface Options {
   readonly seed: number;
   readonly store: "s3" | "file";
   readonly everyMs: number;
+  /** Percent of the tenants' usual size. */
+  readonly scale: number;
   readonly keepLogs: string | undefined;
 }
+
+const Whole = z.coerce.number().pipe(z.int().min(0));
+const Values = z.object({
+  faults: Whole,
+  seed: Whole,
+  store: z.enum(["s3", "file"]),
+  every: Whole,
+  scale: Whole,
+  "keep-logs": z.string().optional(),
+});
 
 function readOptions(): Options {
   const { values } = parseArgs({
@@ -40,14 +53,14 @@ function readOptions(): Options {
       seed: { type: "string", default: "1" },
       store: { type: "string", default: "s3" },
       every: { type: "string", default: "2000" },
+      scale: { type: "string", default: "100" },
       "keep-logs": { type: "string" },
     },
   });
-  const [faults, seed, everyMs] = [Number(values.faults), Number(values.seed), Number(values.every)];
-  const { store } = values;
-  if (![faults, seed, everyMs].every((value) => Number.isInteger(value) && value >= 0)) throw new Error(USAGE);
-  if (store !== "s3" && store !== "file") throw new Error(USAGE);
-  return { faults, seed, store, everyMs, keepLogs: values["keep-logs"] };
+  const read = Values.safeParse(values);
+  if (!read.success) throw new Error(`${z.prettifyError(read.error)}\n${USAGE}`);
+  const { faults, seed, store, every: everyMs, scale } = read.data;
+  return { faults, seed, store, everyMs, scale, keepLogs: read.data["keep-logs"] };
 }
 
 const startedAt = Date.now();
@@ -61,7 +74,7 @@ async function main(): Promise<void> {
   const cleanups: Cleanup[] = [];
   try {
     const world = await startWorld({ ...options, leaseMs: LEASE_MS, apis: 2, workers: 3, say }, cleanups, stop.signal);
-    const people = await introducePeople(world, stop.signal);
+    const people = await introducePeople(world, options.scale, stop.signal);
     await beginEffectsJournal(world.urls.source);
     say(`${people.tenants.length} tenants; the load begins`);
     const seen = await underFire(world, people, options, stop.signal);

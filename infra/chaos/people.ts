@@ -31,8 +31,11 @@ const TENANTS = [
   { key: "t5", documents: 800, busy: true },
 ] as const;
 
-/** Registers the sources and the tenants, and fills the tenants. */
-export async function introducePeople(world: World, signal: AbortSignal): Promise<People> {
+/**
+ * Registers the sources and the tenants, and fills the tenants.
+ * @param scale percent of their usual size
+ */
+export async function introducePeople(world: World, scale: number, signal: AbortSignal): Promise<People> {
   const sign = createSigner({ key: world.jwtSecret, algorithm: "HS256", expiresIn: 12 * 3_600_000 });
   const token = sign({ sub: OPERATOR });
   const clientOf = (tenantId: string | null): Client => new Client({ urls: world.apiUrls, token, tenantId, signal });
@@ -46,7 +49,7 @@ export async function introducePeople(world: World, signal: AbortSignal): Promis
   const scratchId = await sourceOf("scratch", "ROWBACK_SCRATCH_URL");
   const tenants = [];
   for (const { key, documents, busy } of TENANTS) {
-    await createTenantRows(world.urls.source, key, documents);
+    await createTenantRows(world.urls.source, key, Math.ceil((documents * scale) / 100));
     const body = { sourceId, key, name: key };
     const { id } = await operator.call("POST", "/v1/tenants", Created, { body });
     const member = { userId: OPERATOR, role: "owner" };
