@@ -3,6 +3,7 @@ import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import { z } from "zod";
 import { describeFault, type Fault, type PlannedFault, type ProcessName } from "./plan.ts";
+import { settled } from "./settled.ts";
 import { rowsOf, runSql } from "./sql.ts";
 import type { SupervisedProcess } from "./supervised-process.ts";
 import type { World } from "./world.ts";
@@ -61,9 +62,9 @@ async function throwFault(world: World, fault: Fault, signal: AbortSignal): Prom
         end: () => processOf(world, fault.process).signal("SIGCONT"),
       });
     case "expire_lease":
-      return expireLease(world, fault.pick);
+      return expireLease(world, fault.pick, signal);
     case "deliver_again":
-      return deliverAgain(world, fault.pick);
+      return deliverAgain(world, fault.pick, signal);
     case "restart_redis":
       return serial("redis", () => world.redis.restart());
     case "flush_redis":
@@ -96,20 +97,35 @@ function processOf(world: World, name: ProcessName): SupervisedProcess {
 
 const RunRow = z.object({ id: z.string(), kind: z.string() });
 
-async function pickRun(world: World, status: string, pick: number): Promise<z.infer<typeof RunRow>> {
-  const runs = await rowsOf(
-    world.urls.control,
-    RunRow,
-    `SELECT id, kind FROM runs WHERE status = ANY ($1) ORDER BY created_at`,
-    [status.split(" ")],
+// While a database is away nothing runs; the fault waits for its moment.
+const PICK_WITHIN_MS = 15_000;
+
+async function pickRun(
+  world: World,
+  statuses: readonly string[],
+  pick: number,
+  signal: AbortSignal,
+): Promise<z.infer<typeof RunRow>> {
+  const runs = await settled(
+    () =>
+      rowsOf(
+        world.urls.control,
+        RunRow,
+        "SELECT id, kind FROM runs WHERE status = ANY ($1) AND finished_at IS NULL ORDER BY created_at",
+        [statuses],
+      ).catch(() => []),
+    (found) => found.length > 0,
+    PICK_WITHIN_MS,
+    signal,
+    100,
   );
   const run = runs[pick % Math.max(runs.length, 1)];
-  if (run === undefined) throw new Error(`no run is ${status}`);
+  if (run === undefined) throw new Error(`no run was ${statuses.join(" or ")}`);
   return run;
 }
 
-async function expireLease(world: World, pick: number): Promise<void> {
-  const { id } = await pickRun(world, "running", pick);
+async function expireLease(world: World, pick: number, signal: AbortSignal): Promise<void> {
+  const { id } = await pickRun(world, ["running"], pick, signal);
   await runSql(
     world.urls.control,
     "UPDATE runs SET lease_until = now() - interval '1 second' WHERE id = $1 AND status = 'running'",
@@ -126,8 +142,8 @@ const QUEUE_OF: Readonly<Record<string, string>> = {
 };
 
 /** The same run once more under another job id, so that a second worker gets it while the first one has it. */
-async function deliverAgain(world: World, pick: number): Promise<void> {
-  const run = await pickRun(world, "queued running", pick);
+async function deliverAgain(world: World, pick: number, signal: AbortSignal): Promise<void> {
+  const run = await pickRun(world, ["queued", "running"], pick, signal);
   await withRedis(world, async (connection) => {
     const queue = new Queue(QUEUE_OF[run.kind] ?? "backups", { connection, prefix: world.queuePrefix });
     await queue.add(run.kind, { runId: run.id }, { jobId: `again-${pick}-${run.id}`, removeOnComplete: true });

@@ -8,11 +8,12 @@ export async function settled<T>(
   good: (seen: T) => boolean,
   withinMs: number,
   signal: AbortSignal,
+  everyMs: number = ASK_AGAIN_MS,
 ): Promise<T> {
   const deadline = Date.now() + withinMs;
   for (;;) {
     const seen = await look();
     if (good(seen) || Date.now() > deadline) return seen;
-    await delay(ASK_AGAIN_MS, undefined, { signal });
+    await delay(everyMs, undefined, { signal });
   }
 }

@@ -64,6 +64,7 @@ function hastySettings(leaseMs: number): Record<string, string> {
     GARBAGE_EVERY_MS: "5000",
     GARBAGE_GRACE_MS: "4000",
     SHUTDOWN_GRACE_MS: "1500",
+    BREAKER_RESET_MS: "3000",
     WORKER_CONCURRENCY: "3",
     SOURCE_CONNECTIONS: "6",
     LOG_LEVEL: "info",

@@ -1,12 +1,17 @@
 import { RunStopped } from "@rowback/jobs";
 import type { ObjectStore } from "@rowback/storage";
 
+/** Asking for the signal notices a lease that ended while nobody looked. */
+export interface LeaseHolder {
+  readonly signal: AbortSignal;
+}
+
 /**
  * The store as one attempt of a run may use it: nothing is published or deleted once its lease has ended. A backup keeps
  * its keys over its attempts, so a worker that was frozen for a minute would, on waking, overwrite the parts its
  * successor wrote, and then delete them all as its own failure's clean-up.
  */
-export function withLease(store: ObjectStore, holder: { readonly signal: AbortSignal }): ObjectStore {
+export function withLease(store: ObjectStore, holder: LeaseHolder): ObjectStore {
   const requireLease = (): void => {
     const { reason } = holder.signal;
     if (reason instanceof RunStopped && reason.why === "lease_lost") throw reason;

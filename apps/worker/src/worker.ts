@@ -8,7 +8,7 @@ import {
   throttledErrors,
 } from "@rowback/jobs";
 import type { Clock } from "@rowback/recovery";
-import { type ObjectStore, openStore, type StoreConfig, withGuard, withRetry } from "@rowback/storage";
+import { openStore, type RetryOptions } from "@rowback/storage";
 import type { Logger } from "pino";
 import { startCaptures } from "./capture.ts";
 import { createCaptureMetrics } from "./capture-metrics.ts";
@@ -28,6 +28,7 @@ import { readReadiness } from "./readiness.ts";
 import { createRunLedger } from "./run-ledger.ts";
 import { SourcePool } from "./source-pool.ts";
 import { startSweeper } from "./sweeper.ts";
+import { workerStore } from "./worker-store.ts";
 
 export interface RunningWorker {
   /** Of /healthz and /metrics. */
@@ -66,9 +67,10 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
   const control = controlQueries(db);
   const keys = masterKeys === undefined ? undefined : openKeyRing(control, masterKeys);
   const breakers = createBreakers(config.breakers, log);
-  const bareStore = openRetryingStore(config.store, log);
-  const store = withGuard(
+  const bareStore = openStore(config.store);
+  const { store, leased: leasedStore } = workerStore(
     bareStore,
+    storeRetry(log),
     breakers.of("store", () => bareStore.probe({ signal: AbortSignal.timeout(PROBE_MS) })),
   );
   const sources = new SourcePool({
@@ -81,7 +83,7 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
   });
   const producer = createProducer({ ...location, onError: onRedisError });
   const queues = openQueues(location, onRedisError);
-  const worker: WorkerContext = { db, control, store, sources, keys, clock, log };
+  const worker: WorkerContext = { db, control, store, leasedStore, sources, keys, clock, log };
 
   const ledger = createRunLedger(db, control, config.workerName, {
     leaseMs: config.leaseMs,
@@ -148,10 +150,10 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
 // A store that hiccups is asked again for some ten seconds; one that is down is the job's to try again later.
 const STORE_RETRY = { attempts: 5, minDelayMs: 200, maxDelayMs: 5_000 };
 
-function openRetryingStore(config: StoreConfig, log: Logger): ObjectStore {
-  return withRetry(openStore(config), {
+function storeRetry(log: Logger): RetryOptions {
+  return {
     ...STORE_RETRY,
     onRetry: ({ operation, attempt, delayMs, error }) =>
       log.warn({ operation, attempt, delayMs, error: describeError(error) }, "the object store is asked again"),
-  });
+  };
 }

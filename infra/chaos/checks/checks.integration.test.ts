@@ -23,10 +23,9 @@ async function control(): Promise<Control> {
   await migrate(db.url);
   await db.pool.query(CONTROL_JOURNAL);
   const [sourceId, tenantId] = [randomUUID(), randomUUID()];
-  await db.pool.query(
-    "INSERT INTO sources (id, name, connection_ref, tenancy) VALUES ($1, 'shop', 'env:SHOP', '{}')",
-    [sourceId],
-  );
+  await db.pool.query("INSERT INTO sources (id, name, connection_ref, tenancy) VALUES ($1, 'shop', 'env:SHOP', '{}')", [
+    sourceId,
+  ]);
   await db.pool.query("INSERT INTO tenants (id, source_id, key, name) VALUES ($1, $2, 't1', 't1')", [
     tenantId,
     sourceId,

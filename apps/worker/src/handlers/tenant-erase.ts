@@ -4,7 +4,6 @@ import { purgeTenant } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { ErasureCertificate } from "@rowback/recovery/plans";
 import { ofControlDatabase } from "../control.ts";
-import { withLease } from "../leased-store.ts";
 import type { Outcomes } from "../outcomes.ts";
 import type { RunTask, WorkerContext } from "./worker-context.ts";
 
@@ -16,7 +15,7 @@ export async function erase(worker: WorkerContext, task: RunTask): Promise<Outco
   if (tenantId === null || erasure === null)
     throw new RecoveryError("conflict", "The tenant was not erased.", { runId });
   if (await hasLiveRuns(worker.control, tenantId, runId)) throw othersRun(tenantId, runId);
-  const purged = await purgeTenant({ store: withLease(worker.store, task), signal: task.signal }, tenantId);
+  const purged = await purgeTenant({ store: worker.leasedStore(task), signal: task.signal }, tenantId);
   await ofControlDatabase(withSystem(worker.db, (client) => finishErasure(client, tenantId)));
   const { digest: certificateDigest } = ErasureCertificate.parse(erasure.certificate);
   return { kind: "tenant_erase", result: { ...purged, certificateDigest } };

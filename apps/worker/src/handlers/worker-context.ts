@@ -4,7 +4,7 @@ import type { Task } from "@rowback/jobs";
 import type { Clock, KeyRing, Log, VerbContext } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
 import type { ObjectStore } from "@rowback/storage";
-import { withLease } from "../leased-store.ts";
+import type { LeaseHolder } from "../leased-store.ts";
 import type { Outcomes } from "../outcomes.ts";
 import type { PooledSource, SourcePool } from "../source-pool.ts";
 
@@ -13,6 +13,8 @@ export interface WorkerContext {
   readonly db: ControlDatabase;
   readonly control: Queryable;
   readonly store: ObjectStore;
+  /** The store for one attempt of a run: it can publish and delete nothing any more once the lease is lost. */
+  readonly leasedStore: (holder: LeaseHolder) => ObjectStore;
   readonly sources: SourcePool;
   /** Undefined: no master key is set. */
   readonly keys: KeyRing | undefined;
@@ -25,7 +27,7 @@ export type RunTask = Task<ClaimedRun, Outcomes>;
 /** What a verb is given for this attempt of this run. */
 export function verbContext(worker: WorkerContext, task: RunTask, { source }: PooledSource): VerbContext {
   return {
-    store: withLease(worker.store, task),
+    store: worker.leasedStore(task),
     source,
     keys: worker.keys,
     clock: worker.clock,
