@@ -50,6 +50,8 @@ async function start(cleanups: Cleanup[]): Promise<Program[]> {
     ...(S3_BUCKET ? {} : { STORE: `file://${join(folder, "store")}` }),
     JWT_SECRET: secrets.jwtSecret,
     ROWBACK_SECRET_KEY: secrets.secretKey,
+    ROWBACK_MASTER_KEY: secrets.masterKey,
+    ENCRYPT_SOURCES: "true",
     ROWBACK_SAMPLE_URL: sampleUrl,
     PORT,
     METRICS_PORT,
@@ -67,7 +69,7 @@ function announce(apiUrl: string, places: Record<string, string>, jwtSecret: str
   console.log(`
   API               ${apiUrl}        description: ${apiUrl}/docs        queues: ${apiUrl}/admin/queues
   control database  ${places["controlUrl"]}
-  sample source     ${places["sampleUrl"]}   (to the worker: env:ROWBACK_SAMPLE_URL)
+  sample source     ${places["sampleUrl"]}   (to the worker: env:ROWBACK_SAMPLE_URL; new sources are encrypted)
   Redis             ${places["redisUrl"]}
   data              ${places["folder"]}   (delete it to begin anew)
 

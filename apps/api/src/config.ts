@@ -27,6 +27,8 @@ const Environment = z.object({
     .base64()
     .transform((text) => Buffer.from(text, "base64"))
     .refine((key) => key.length === 32, "must be the base64 form of 32 bytes"),
+  /** Whether a new source is encrypted unless its registration says otherwise. */
+  ENCRYPT_SOURCES: z.stringbool().default(false),
   HOST: z.string().min(1).default("127.0.0.1"),
   PORT: Port.default(3000),
   QUEUE_PREFIX: z.string().min(1).default("rowback"),
@@ -60,6 +62,8 @@ export interface ApiSettings {
   readonly tokens: TokenSettings;
   /** 32 bytes. */
   readonly secretKey: Buffer;
+  /** Whether a new source is encrypted unless its registration says otherwise. */
+  readonly encryptSources: boolean;
   readonly corsOrigins: readonly string[];
   readonly bodyLimitBytes: number;
   /** How long one request may take; a `Prefer: wait` adds to it. */
@@ -91,6 +95,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     settings: {
       tokens: tokens.data,
       secretKey: env.ROWBACK_SECRET_KEY,
+      encryptSources: env.ENCRYPT_SOURCES,
       corsOrigins: env.CORS_ORIGINS,
       bodyLimitBytes: env.BODY_LIMIT_BYTES,
       requestTimeoutMs: env.REQUEST_TIMEOUT_MS,

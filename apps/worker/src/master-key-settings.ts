@@ -3,10 +3,15 @@ import type { MasterKeySource } from "./read-master-keys.ts";
 
 const NO_COMMAND = 'must be a JSON array of a program and its arguments: ["/usr/local/bin/master-key"]';
 
+/** docker-compose passes on what nobody has set as empty text. */
+function unlessEmpty(text: string): string | undefined {
+  return text === "" ? undefined : text;
+}
+
 /** The environment's variables about master keys, at most one of them (docs/OPERATIONS.md, "Encryption"). */
 export const MasterKeySettings = z.object({
-  ROWBACK_MASTER_KEY: z.string().min(1).optional(),
-  ROWBACK_MASTER_KEY_FILE: z.string().min(1).optional(),
+  ROWBACK_MASTER_KEY: z.string().transform(unlessEmpty).optional(),
+  ROWBACK_MASTER_KEY_FILE: z.string().transform(unlessEmpty).optional(),
   ROWBACK_MASTER_KEY_COMMAND: z
     .string()
     .transform((text, context): unknown => {

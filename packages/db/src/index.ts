@@ -103,6 +103,7 @@ export {
   getErasure,
   hasLiveRuns,
   insertErasure,
+  lastPurge,
   markTenantErased,
 } from "./tables/erasures.ts";
 export { claimFairRuns, type FairClaim, hasDueRuns, type RingPlace } from "./tables/fair-claims.ts";

@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { getTenant, getTenantKey, insertTenantKey, listAuditEntries } from "@rowback/db";
+import { claimRun, failRun, getTenant, getTenantKey, insertTenantKey, listAuditEntries } from "@rowback/db";
 import { ErasureCertificate } from "@rowback/recovery/plans";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { finishBackup, runOf, startTestApi, type TestApi, type TestTenant } from "../testing/test-api.ts";
@@ -92,6 +92,20 @@ test("erasing destroys the key at once, certifies it, and asks for the purge", a
   expect((await api.call("POST", "/v1/backups", { user: tenant.owner, body: {} })).statusCode).toBe(403);
   const { rows } = await api.db.system.query({ text: "SELECT status FROM runs WHERE id = $1", values: [queued.id] });
   expect(rows).toEqual([{ status: "cancelled" }]);
+});
+
+test("asked again after the purge gave up, it begins another one; the certificate stays", async () => {
+  const tenant = await tenantWithKey();
+  const first = runOf(await erase(tenant.id, tenant.name));
+  const before = (await api.call("GET", `/v1/tenants/${tenant.id}/erasure`, { user: "olga" })).json();
+  const claim = await claimRun(api.db.system, { runId: first.id, worker: "test", leaseMs: 60_000 });
+  const error = { code: "store_unreachable", message: "The object store does not answer", retryable: true };
+  await failRun(api.db.system, { runId: first.id, attemptToken: claim?.attemptToken ?? "" }, error);
+  const again = runOf(await erase(tenant.id, tenant.name));
+  expect(again).toMatchObject({ kind: "tenant_erase", status: "queued" });
+  expect(again.id).not.toBe(first.id);
+  expect(runOf(await erase(tenant.id, tenant.name)).id).toBe(again.id);
+  expect((await api.call("GET", `/v1/tenants/${tenant.id}/erasure`, { user: "olga" })).json()).toEqual(before);
 });
 
 test("asked again, with or without the same key, it is the same erasure", async () => {

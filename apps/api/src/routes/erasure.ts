@@ -3,14 +3,13 @@ import {
   countStoredBackups,
   destroyTenantKey,
   getErasure,
-  getRun,
   getSource,
   getTenant,
   getTenantKey,
   insertErasure,
   insertRun,
+  lastPurge,
   markTenantErased,
-  type Run,
   type SystemClient,
   type Tenant,
   withSystem,
@@ -84,11 +83,13 @@ export function erasureRoutes(api: ApiContext): FastifyPluginAsyncZod {
           if (tenant === null) throw notFound("tenant");
           if (request.body.confirm !== tenant.name) throw notConfirmed(tenantId);
           const erasedAt = await markTenantErased(client, tenantId);
-          // Erased before, perhaps a moment ago by somebody else: what was asked for is done, by that run.
-          if (erasedAt === null) return await runOfErasure(client, tenantId);
+          // Erased before, perhaps a moment ago by somebody else: what was asked for is done, by that run, unless it gave up.
+          const purge = erasedAt === null ? await lastPurge(client, tenantId) : null;
+          if (purge !== null && !["failed", "cancelled"].includes(purge.status)) return purge;
           const { run } = insertedRun(
             await insertRun(client, { ...asked, tenantId, sourceId: tenant.sourceId, params: {} }),
           );
+          if (erasedAt === null) return run;
           const certificate = await destroy(client, tenant, { runId: run.id, erasedAt, erasedBy: userId });
           await insertErasure(client, { tenantId, runId: run.id, certificate });
           const { dataKey, backups, digest } = certificate;
@@ -151,14 +152,6 @@ async function destroy(
       key === null || masterKeyId === null ? null : { id: key.id, createdAt: key.createdAt.toISOString(), masterKeyId },
     backups,
   });
-}
-
-async function runOfErasure(client: SystemClient, tenantId: string): Promise<Run> {
-  const erasure = await getErasure(client, tenantId);
-  const run = erasure === null ? null : await getRun(client, erasure.runId);
-  if (run === null)
-    throw new RecoveryError("internal", "A tenant is marked as erased, and there is no erasure of it", { tenantId });
-  return run;
 }
 
 function notConfirmed(tenantId: string): RecoveryError {

@@ -46,7 +46,7 @@ const CreateSource = z.strictObject({
   connection: Connection,
   tenancy: Tenancy,
   rules: z.array(ScopeRule).max(10_000).default([]),
-  encryption: Encryption.default(false),
+  encryption: Encryption.optional(),
 });
 
 const ChangeSource = z
@@ -74,7 +74,7 @@ export function sourceRoutes(api: ApiContext): FastifyPluginAsyncZod {
         },
       },
       async (request, reply) => {
-        const { name, tenancy, rules, encryption } = request.body;
+        const { name, tenancy, rules, encryption = settings.encryptSources } = request.body;
         const connection = stored(request.body.connection, settings.secretKey);
         const source = await withSystem(db, async (client) => {
           const inserted = await insertSource(client, { name, connection, tenancy, rules, encryption });

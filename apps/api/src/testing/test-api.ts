@@ -80,6 +80,7 @@ export async function startTestApi(
         clockToleranceSeconds: 0,
       },
       secretKey: randomBytes(32),
+      encryptSources: false,
       corsOrigins: ["https://console.example.com"],
       bodyLimitBytes: 64 * 1024,
       requestTimeoutMs: 15_000,

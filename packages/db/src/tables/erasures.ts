@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Queryable } from "../control-database.ts";
 import { firstRow, Int8, Json, jsonb } from "../rows.ts";
 import type { SystemClient } from "../tenant-context.ts";
+import { RUN_COLUMNS, Run } from "./run-row.ts";
 
 /** That a tenant was erased, and how far the purge of its objects is. */
 export const Erasure = z.object({
@@ -20,6 +21,15 @@ export async function getErasure(q: Queryable, tenantId: string): Promise<Erasur
     values: [tenantId],
   });
   return firstRow(result, Erasure);
+}
+
+/** The newest run that was to purge the tenant's objects, or null. */
+export async function lastPurge(q: Queryable, tenantId: string): Promise<Run | null> {
+  const result = await q.query({
+    text: `SELECT ${RUN_COLUMNS} FROM runs r WHERE r.tenant_id = $1 AND r.kind = 'tenant_erase' ORDER BY r.created_at DESC, r.id DESC LIMIT 1`,
+    values: [tenantId],
+  });
+  return firstRow(result, Run);
 }
 
 /** Marks the tenant as erased. Null: it is unknown, or was erased before. Whoever asks at the same time waits for this transaction. */
