@@ -34,7 +34,7 @@ export async function startStoreProxy(endpoint: string): Promise<StoreProxy> {
   const agent = new Agent({ keepAlive: true });
 
   const server = createServer((incoming, answer) => {
-    pass(incoming, answer).catch(() => incoming.socket.destroy());
+    pass(incoming, answer).catch(() => answer.destroy());
   });
 
   const pass = async (incoming: IncomingMessage, answer: ServerResponse): Promise<void> => {
@@ -46,19 +46,16 @@ export async function startStoreProxy(endpoint: string): Promise<StoreProxy> {
     const { expect: _, ...headers } = incoming.headers;
     const { method, url: path } = incoming;
     const outgoing = sendRequest({ host: target.hostname, port: target.port, method, path, headers, agent });
-    const [reply] = await Promise.all([
-      once(outgoing, "response"),
-      pipeline(incoming, cutting(weather, incoming), outgoing),
-    ]);
+    const [reply] = await Promise.all([once(outgoing, "response"), pipeline(incoming, cutting(weather), outgoing)]);
     const response: unknown = reply[0];
     if (!isIncoming(response)) throw new Error("no response");
     if (losesAnswers) {
       response.resume();
-      incoming.socket.destroy();
+      answer.destroy();
       return;
     }
     answer.writeHead(response.statusCode ?? 500, response.headers);
-    await pipeline(response, cutting(weather, incoming), answer);
+    await pipeline(response, cutting(weather), answer);
   };
 
   server.listen(0, "127.0.0.1");
@@ -87,14 +84,14 @@ function refuse(incoming: IncomingMessage, answer: ServerResponse, status: numbe
   );
 }
 
-function cutting(weather: StoreWeather, incoming: IncomingMessage): Transform {
+function cutting(weather: StoreWeather): Transform {
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       if (weather.cutAfterBytes === null) return done(null, chunk);
       weather.cutAfterBytes -= chunk.length;
       if (weather.cutAfterBytes > 0) return done(null, chunk);
       weather.cutAfterBytes = null;
-      incoming.socket.destroy();
+      // The pipeline ends both sides.
       done(new Error("cut by chaos"));
     },
   });

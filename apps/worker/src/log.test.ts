@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { describeError, withoutCredentials } from "./log.ts";
+import { createLog, describeError, withoutCredentials } from "./log.ts";
 
 test("credentials in a text are masked, wherever they stand", () => {
   expect(withoutCredentials("connect postgres://admin:s3cret@db:5432/app and redis://:pw@r/0 failed")).toBe(
@@ -17,4 +17,15 @@ test("an error is described without the driver's own fields, causes included", (
   expect(text).not.toContain("s3cret");
   expect(text).not.toContain("a@b.c");
   expect(text).toContain("23505");
+});
+
+test("an error that its caller described is written as it is", () => {
+  const lines: string[] = [];
+  const log = createLog("info", {}, { write: (line) => void lines.push(line) });
+  const error = new Error("outer", { cause: new Error("inner") });
+  log.info({ error: describeError(error) }, "described");
+  log.info({ error }, "not described");
+  for (const line of lines)
+    expect(JSON.parse(line)).toMatchObject({ error: { message: "outer", cause: { message: "inner" } } });
+  expect(lines).toHaveLength(2);
 });

@@ -17,9 +17,18 @@ export function createLog(
   return destination === undefined ? pino(options) : pino(options, destination);
 }
 
+/** Those that went through here before: the log describes what its callers describe already. */
+const DESCRIBED = new WeakSet<object>();
+
 /** What a log may say of an error: no field of the driver's (which may hold rows or settings), and no credentials. */
 export function describeError(error: unknown): object {
-  if (!(error instanceof Error)) return { message: withoutCredentials(String(error)) };
+  if (typeof error === "object" && error !== null && DESCRIBED.has(error)) return error;
+  const described = error instanceof Error ? fieldsOf(error) : { message: withoutCredentials(String(error)) };
+  DESCRIBED.add(described);
+  return described;
+}
+
+function fieldsOf(error: Error): object {
   const cause = error.cause === undefined ? {} : { cause: describeError(error.cause) };
   return {
     name: error.name,
