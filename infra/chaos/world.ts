@@ -168,6 +168,9 @@ async function startProcess(system: System, name: ProcessName, port: number): Pr
     PORT: String(port),
     METRICS_PORT: "0",
     QUEUE_PREFIX: system.queuePrefix,
+    // The load is one person's.
+    RATE_LIMIT_READS: "1000000",
+    RATE_LIMIT_WRITES: "1000000",
     ...hastySettings(system.leaseMs),
   };
   if (isWorker) {

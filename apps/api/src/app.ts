@@ -12,6 +12,7 @@ import type { ApiContext, ApiDependencies } from "./context.ts";
 import { problems, sendProblem } from "./errors.ts";
 import { metrics } from "./metrics.ts";
 import { openapi } from "./openapi.ts";
+import { rateLimiting } from "./rate-limiting.ts";
 import { adminRoutes } from "./routes/admin.ts";
 import { apiKeyRoutes } from "./routes/api-keys.ts";
 import { auditLogRoutes } from "./routes/audit-log.ts";
@@ -77,11 +78,12 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
   });
   await app.register(cors, {
     origin: [...settings.corsOrigins],
-    exposedHeaders: ["location", "preference-applied", "retry-after"],
+    exposedHeaders: ["location", "preference-applied", "retry-after", "ratelimit", "ratelimit-policy"],
   });
   await app.register(authentication, { db: deps.db, tokens, secretKey: settings.secretKey });
+  // After the caller is known, and before anything costs.
+  await app.register(rateLimiting, { limits: deps.limits });
   await app.register(auditReads, { db: deps.db });
-  // Rate limits belong here, after the caller is known and before anything costs.
   await app.register(metrics, { queueDepths: () => deps.queues.depths(), runWatchers: () => context.runWatcher.size });
   await app.register(openapi);
   for (const routes of [

@@ -1,6 +1,7 @@
 import { StoreConfig } from "@rowback/storage";
 import { z } from "zod";
 import { TokenEnvironment, type TokenSettings } from "./auth/token-settings.ts";
+import type { RateLimitSettings } from "./rate-limits.ts";
 
 const Port = z.coerce.number().pipe(z.int().min(0).max(65_535));
 const Bytes = z.coerce.number().pipe(z.int().min(1024));
@@ -37,6 +38,9 @@ const Environment = z.object({
   CORS_ORIGINS: List.default([]),
   /** Addresses or networks (CIDR) of the proxies in front, comma-separated; only they are believed about a client's address. */
   TRUSTED_PROXIES: List.default([]),
+  /** Requests of one user, for one tenant, on one route, in a minute. */
+  RATE_LIMIT_READS: z.coerce.number().pipe(z.int().min(1)).default(1_200),
+  RATE_LIMIT_WRITES: z.coerce.number().pipe(z.int().min(1)).default(120),
   DATABASE_CONNECTIONS: z.coerce.number().pipe(z.int().min(1)).default(10),
   BODY_LIMIT_BYTES: Bytes.default(1024 * 1024),
   REQUEST_TIMEOUT_MS: Milliseconds.default(15_000),
@@ -54,6 +58,7 @@ export interface Config {
   readonly port: number;
   readonly logLevel: string;
   readonly trustedProxies: readonly string[];
+  readonly rateLimits: RateLimitSettings;
   readonly settings: ApiSettings;
 }
 
@@ -92,6 +97,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     port: env.PORT,
     logLevel: env.LOG_LEVEL,
     trustedProxies: env.TRUSTED_PROXIES,
+    rateLimits: { readsPerMinute: env.RATE_LIMIT_READS, writesPerMinute: env.RATE_LIMIT_WRITES },
     settings: {
       tokens: tokens.data,
       secretKey: env.ROWBACK_SECRET_KEY,

@@ -4,6 +4,7 @@ import type { ObjectStore } from "@rowback/storage";
 import type { FastifyBaseLogger } from "fastify";
 import type { TokenVerifier } from "./auth/token-verifier.ts";
 import type { ApiSettings } from "./config.ts";
+import type { RateLimits } from "./rate-limits.ts";
 import type { RunWatcher } from "./run-watcher.ts";
 
 /** What the app is given; the giver closes it, after the app. */
@@ -11,6 +12,7 @@ export interface ApiDependencies {
   readonly db: ControlDatabase;
   readonly producer: Producer;
   readonly queues: OpenQueues;
+  readonly limits: RateLimits;
   /** Asked by /readyz alone: the API reads and writes no object. */
   readonly store: Pick<ObjectStore, "probe">;
   readonly settings: ApiSettings;

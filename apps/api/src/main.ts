@@ -1,10 +1,11 @@
 import { openControlDatabase } from "@rowback/db";
-import { createProducer, openQueues, throttledErrors } from "@rowback/jobs";
+import { connectLimiter, createProducer, openQueues, throttledErrors } from "@rowback/jobs";
 import { openStore } from "@rowback/storage";
 import closeWithGrace from "close-with-grace";
 import { buildApp } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { createLogger } from "./logger.ts";
+import { createRateLimits } from "./rate-limits.ts";
 
 // Kubernetes kills 30 s after it asked; the last seconds are for closing the connections.
 const DRAIN_MS = 25_000;
@@ -24,11 +25,13 @@ const db = openControlDatabase({
 });
 const producer = createProducer({ ...redis, onError: onRedisError });
 const queues = openQueues(redis, onRedisError);
+const limiterRedis = connectLimiter(config.redisUrl, onRedisError);
 const store = openStore(config.store);
 const app = await buildApp({
   db,
   producer,
   queues,
+  limits: createRateLimits(limiterRedis, config.queuePrefix, config.rateLimits),
   store,
   log,
   settings: config.settings,
@@ -39,5 +42,6 @@ closeWithGrace({ delay: DRAIN_MS, logger: log }, async ({ err }) => {
   if (err !== undefined) log.fatal({ err }, "stopping after a defect");
   await app.close();
   await Promise.allSettled([producer.close(), queues.close(), store.close(), db.close()]);
+  limiterRedis.disconnect();
 });
 await app.listen({ host: config.host, port: config.port });

@@ -148,7 +148,7 @@ test("a backup that would burst the tenant's quota is refused", async () => {
   await updateTenantSettings(at.db.system, at.tenantId, { storageQuotaBytes: 100 });
   const { id } = await at.ask({ kind: "backup" });
   const failed = await at.until(id, "failed");
-  expect(failed).toMatchObject({ attempt: 1, error: { code: "store_full", retryable: false } });
+  expect(failed).toMatchObject({ attempt: 1, error: { code: "quota_exceeded", retryable: false } });
   if (at.config.store.driver !== "filesystem") throw new Error("the fixture's store is a folder");
   const left = await readdir(at.config.store.root, { recursive: true, withFileTypes: true });
   expect(left.filter((entry) => entry.isFile())).toEqual([]);

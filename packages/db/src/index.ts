@@ -51,6 +51,7 @@ export {
   type BackupOutcomeRow,
   getBackup,
   insertBackupRun,
+  lastStoredBytes,
   listBackups,
   listDependents,
   type NewBackup,

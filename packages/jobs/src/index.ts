@@ -8,7 +8,7 @@ export {
   type Dependency,
 } from "./breakers.ts";
 export { JOBS, JobName, jobsOf, QUEUES, type QueueName, RunPayload } from "./catalog.ts";
-export type { QueueLocation } from "./connection.ts";
+export { connectLimiter, type QueueLocation } from "./connection.ts";
 export { type Consumer, createConsumer } from "./consumer.ts";
 export {
   type Claim,

@@ -14,6 +14,16 @@ export const ERROR_CATALOG = {
     status: 409,
     summary: "The Idempotency-Key was used before for a different request.",
   },
+  rate_limited: {
+    retryable: true,
+    status: 429,
+    summary: "Too many requests in too short a time; Retry-After says when.",
+  },
+  quota_exceeded: {
+    retryable: false,
+    status: 507,
+    summary: "The tenant's storage quota does not leave room for the backup.",
+  },
   unavailable: {
     retryable: true,
     status: 503,

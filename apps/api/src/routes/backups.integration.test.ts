@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { listAuditEntries, withTenant } from "@rowback/db";
+import { listAuditEntries, updateTenantSettings, withTenant } from "@rowback/db";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { breakRun, finishBackup, runOf, startTestApi, type TestApi, type TestTenant } from "../testing/test-api.ts";
 
@@ -8,6 +8,8 @@ let tenant: TestTenant;
 beforeAll(async () => {
   api = await startTestApi();
   tenant = await api.tenant();
+  // The rate limit has tests of its own.
+  await updateTenantSettings(api.db.system, tenant.id, { backupsPerHour: 1_000 });
 });
 afterAll(() => api.close());
 

@@ -18,6 +18,7 @@ import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { audit } from "../audit.ts";
 import { tenantCallerOf } from "../auth/caller.ts";
+import { requireBackupAllowance, requireRoom } from "../backup-allowance.ts";
 import { cancelledRun, readableBackup } from "../backup-state.ts";
 import { BackupView, toBackupView } from "../backup-view.ts";
 import type { ApiContext } from "../context.ts";
@@ -79,6 +80,7 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
           const earlier = await earlierRun(client, asked, { tenantId });
           if (earlier !== null) return earlier;
           const { sourceId, tables } = await chosenTables(client, request.body.tables);
+          await requireRoom(client, tables);
           const params: BackupParams = { tables, purpose: "manual" };
           const inserted = await insertBackupRun(
             client,
@@ -86,8 +88,10 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
             { type: "full", purpose: "manual", tables },
           );
           const { run, isNew } = insertedRun(inserted, tenantId);
-          if (isNew)
+          if (isNew) {
+            await requireBackupAllowance(client, reply, api.limits, userId);
             await audit(client, request, { action: "backup.create", tenantId, sourceId, runId: run.id, after: params });
+          }
           return run;
         });
         return answerWithRun(api, request, reply, run);

@@ -15,7 +15,7 @@ import {
   succeedBackupRun,
   succeedRestoreRun,
 } from "@rowback/db";
-import { createProducer, openQueues } from "@rowback/jobs";
+import { connectLimiter, createProducer, openQueues } from "@rowback/jobs";
 import { testDatabase, testFolder, testRedis } from "@rowback/local-services/testing";
 import { openStore } from "@rowback/storage";
 import type { FastifyInstance, LightMyRequestResponse } from "fastify";
@@ -24,6 +24,7 @@ import { z } from "zod";
 import { buildApp } from "../app.ts";
 import type { TokenSettings } from "../auth/token-settings.ts";
 import type { ApiDependencies } from "../context.ts";
+import { createRateLimits } from "../rate-limits.ts";
 
 interface TestCall {
   readonly user?: string;
@@ -64,11 +65,13 @@ export async function startTestApi(
   const db = openControlDatabase({ url: database.url, maxConnections: 8, applicationName: "rowback-api-test" });
   const redis = testRedis();
   const location = { redisUrl: redis.url, prefix: redis.prefix };
+  const limiterRedis = connectLimiter(redis.url, () => {});
   const store = openStore({ driver: "filesystem", root: testFolder() });
   const deps: ApiDependencies = change({
     db,
     producer: createProducer(location),
     queues: openQueues(location),
+    limits: createRateLimits(limiterRedis, redis.prefix, { readsPerMinute: 1_000_000, writesPerMinute: 1_000_000 }),
     store,
     log: pino({ level: "silent" }),
     settings: {
@@ -135,6 +138,7 @@ export async function startTestApi(
     close: async () => {
       await app.close();
       await Promise.allSettled([deps.producer.close(), deps.queues.close(), store.close(), db.close()]);
+      limiterRedis.disconnect();
     },
   };
 }

@@ -164,3 +164,15 @@ WHERE tenant_id = $1 AND purged_at IS NULL AND stored_bytes IS NOT NULL`,
   });
   return firstRow(result, z.object({ bytes: Int8 }))?.bytes ?? 0;
 }
+
+/** What the newest whole backup of exactly these tables (null: all) takes in the store; null while there is none. */
+export async function lastStoredBytes(client: TenantClient, tables: readonly string[] | null): Promise<number | null> {
+  const result = await client.query({
+    text: `SELECT b.stored_bytes AS bytes FROM backup_jobs b JOIN runs r ON r.id = b.run_id
+WHERE r.tenant_id = $1 AND r.kind = 'backup' AND r.status = 'succeeded' AND b.type = 'full'
+  AND b.tables IS NOT DISTINCT FROM $2::jsonb AND b.stored_bytes IS NOT NULL
+ORDER BY r.created_at DESC, r.id DESC LIMIT 1`,
+    values: [client.tenantId, jsonb(tables)],
+  });
+  return firstRow(result, z.object({ bytes: Int8 }))?.bytes ?? null;
+}

@@ -64,12 +64,12 @@ export class BackupWriter implements LaneBackup {
     return this.#seal?.encryption ?? null;
   }
 
-  /** Every lane tells what it is about to store. @throws RecoveryError `store_full` over the limit */
+  /** Every lane tells what it is about to store. @throws RecoveryError `quota_exceeded` over the limit */
   claimBytes(bytes: number): void {
     this.#bytes += bytes;
     if (this.#bytes > this.#mostBytes) {
       throw new RecoveryError(
-        "store_full",
+        "quota_exceeded",
         `The backup needs more than the ${this.#mostBytes} bytes that are left to the tenant`,
         {
           hint: "Delete old backups, or raise the tenant's storage quota.",

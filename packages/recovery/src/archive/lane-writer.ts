@@ -34,7 +34,7 @@ export interface LaneBackup {
   openPart(): { readonly number: number; readonly writer: PartSink };
   /** A part that is durable. */
   addPart(part: number, stored: StoredObject): void;
-  /** Tells what is about to be stored. @throws RecoveryError `store_full` over the limit */
+  /** Tells what is about to be stored. @throws RecoveryError `quota_exceeded` over the limit */
   claimBytes(bytes: number): void;
 }
 

@@ -122,7 +122,7 @@ describe("every type and shape of table", () => {
   test("more than the tenant may store is refused, and leaves nothing", async () => {
     const ctx = await context(source.url);
     const request = { ...newBackup(), tenantKey: HARD_TENANTS.a, tables: null, maxStoredBytes: 5_000 };
-    await expect(backupTenant(ctx, request)).rejects.toMatchObject({ code: "store_full", retryable: false });
+    await expect(backupTenant(ctx, request)).rejects.toMatchObject({ code: "quota_exceeded", retryable: false });
     expect(await keysOf(ctx.store)).toEqual([]);
   });
 });

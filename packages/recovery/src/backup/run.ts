@@ -41,7 +41,7 @@ export interface BackupRequest {
    * before a restore that brings a deleted tenant back. False unless told.
    */
   readonly mayBeAbsent?: boolean | undefined;
-  /** The tenant's remaining quota in bytes; more fails with `store_full`. */
+  /** The tenant's remaining quota in bytes; more fails with `quota_exceeded`. */
   readonly maxStoredBytes?: number | null | undefined;
 }
 
