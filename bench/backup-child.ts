@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { createSecretKey, randomBytes, randomUUID } from "node:crypto";
 import { text } from "node:stream/consumers";
 import { backupTenant, openSource, verifyBackup } from "@rowback/recovery";
 import { openStore } from "@rowback/storage";
@@ -11,7 +11,7 @@ import { BENCH_TENANT } from "./saas-data.ts";
  * in no argument list) and prints one JSON object.
  */
 const orders = z
-  .object({ url: z.string(), root: z.string(), connections: z.int(), verify: z.boolean() })
+  .object({ url: z.string(), root: z.string(), connections: z.int(), verify: z.boolean(), encrypt: z.boolean() })
   .parse(JSON.parse(await text(process.stdin)));
 
 const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
@@ -23,7 +23,16 @@ const source = openSource({
   maxConnections: orders.connections,
 });
 const store = openStore({ driver: "filesystem", root: orders.root });
-const ctx = { store, source, clock: { now: () => new Date() }, log: silent, signal: new AbortController().signal };
+const key = { id: randomUUID(), secret: createSecretKey(randomBytes(32)) };
+const keys = { current: async () => key, get: async () => key };
+const ctx = {
+  store,
+  source,
+  keys,
+  clock: { now: () => new Date() },
+  log: silent,
+  signal: new AbortController().signal,
+};
 const backup = { backupId: randomUUID(), tenantId: randomUUID() };
 
 const startedAt = performance.now();
@@ -32,11 +41,14 @@ const outcome = await backupTenant(ctx, {
   tenantKey: BENCH_TENANT,
   tables: null,
   connections: orders.connections,
+  encrypt: orders.encrypt,
 });
 const seconds = (performance.now() - startedAt) / 1000;
 const peak = await peakRssMib();
+const verifiedAt = performance.now();
 if (orders.verify) await verifyBackup(ctx, backup);
+const verifySeconds = (performance.now() - verifiedAt) / 1000;
 await source.close();
 await store.close();
 const { rowCount, rawBytes, storedBytes, objectCount } = outcome;
-console.log(JSON.stringify({ seconds, peakRssMib: peak, rowCount, rawBytes, storedBytes, objectCount }));
+console.log(JSON.stringify({ seconds, verifySeconds, peakRssMib: peak, rowCount, rawBytes, storedBytes, objectCount }));

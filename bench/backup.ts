@@ -1,11 +1,10 @@
-import { randomUUID } from "node:crypto";
 import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { clientTools, startPostgres } from "@rowback/local-services";
 import { openSource, planBackup, planScopes, readCatalog } from "@rowback/recovery";
-import { z } from "zod";
+import { type BackupFigures, backUpInProcess } from "./backup-process.ts";
 import { inTurns, ratio, report, run, seconds } from "./measure.ts";
 import { BENCH_TENANT, loadTenant } from "./saas-data.ts";
 
@@ -30,15 +29,6 @@ const { values: options } = parseArgs({
 });
 const megabytes = Number(options.megabytes);
 const connections = Number(options.connections);
-
-const Result = z.object({
-  seconds: z.number(),
-  peakRssMib: z.number(),
-  rowCount: z.number(),
-  rawBytes: z.number(),
-  storedBytes: z.number(),
-});
-type Result = z.infer<typeof Result>;
 
 const SERVER_SETTINGS = { shared_buffers: "512MB", max_wal_size: "8GB", fsync: "off", autovacuum: "off" };
 
@@ -90,15 +80,8 @@ async function onServer<T>(size: number, fn: (url: string) => Promise<T>): Promi
   }
 }
 
-async function backUp(url: string, verify: boolean): Promise<Result> {
-  const root = join(folder, randomUUID());
-  const child = new URL("./backup-child.ts", import.meta.url).pathname;
-  try {
-    const printed = await run(process.execPath, [child], { input: JSON.stringify({ url, root, connections, verify }) });
-    return Result.parse(JSON.parse(printed.trim().split("\n").at(-1) ?? ""));
-  } finally {
-    await rm(root, { recursive: true, force: true });
-  }
+function backUp(url: string, verify: boolean): Promise<BackupFigures> {
+  return backUpInProcess(folder, { url, connections, verify });
 }
 
 interface Query {
