@@ -13,12 +13,12 @@ import { throwFaults } from "./faults.ts";
 import { beginEffectsJournal, effectsByTenant } from "./journals.ts";
 import { type LoadReport, runLoad } from "./load.ts";
 import { introducePeople, type People } from "./people.ts";
-import { planFaults } from "./plan.ts";
+import { FAULT_KINDS, planFaults } from "./plan.ts";
 import { type Findings, isClean, reportOf } from "./report.ts";
 import { settled } from "./settled.ts";
 import { type Cleanup, startWorld, type World } from "./world.ts";
 
-const USAGE = `npm run chaos -- [--faults 30] [--seed 1] [--store s3|file] [--every 2000] [--scale 100] [--keep-logs folder]`;
+const USAGE = `npm run chaos -- [--faults 30] [--seed 1] [--store s3|file] [--every 2000] [--scale 100] [--only freeze,kill] [--keep-logs folder]`;
 
 /** Shorter than in production, longer than this machine stands still under load. */
 const LEASE_MS = 5_000;
@@ -33,6 +33,7 @@ interface Options {
   readonly everyMs: number;
   /** Percent of the tenants' usual size. */
   readonly scale: number;
+  readonly only: readonly (typeof FAULT_KINDS)[number][] | undefined;
   readonly keepLogs: string | undefined;
 }
 
@@ -43,6 +44,11 @@ const Values = z.object({
   store: z.enum(["s3", "file"]),
   every: Whole,
   scale: Whole,
+  only: z
+    .string()
+    .transform((text) => text.split(","))
+    .pipe(z.array(z.enum(FAULT_KINDS)))
+    .optional(),
   "keep-logs": z.string().optional(),
 });
 
@@ -54,13 +60,14 @@ function readOptions(): Options {
       store: { type: "string", default: "s3" },
       every: { type: "string", default: "2000" },
       scale: { type: "string", default: "100" },
+      only: { type: "string" },
       "keep-logs": { type: "string" },
     },
   });
   const read = Values.safeParse(values);
   if (!read.success) throw new Error(`${z.prettifyError(read.error)}\n${USAGE}`);
-  const { faults, seed, store, every: everyMs, scale } = read.data;
-  return { faults, seed, store, everyMs, scale, keepLogs: read.data["keep-logs"] };
+  const { faults, seed, store, every: everyMs, scale, only } = read.data;
+  return { faults, seed, store, everyMs, scale, only, keepLogs: read.data["keep-logs"] };
 }
 
 const startedAt = Date.now();

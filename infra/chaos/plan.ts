@@ -50,74 +50,99 @@ export interface PlanOptions {
   readonly everyMs: number;
   /** A frozen worker stays so for longer than this. */
   readonly leaseMs: number;
+  /** These kinds and no others; all unless told. */
+  readonly only?: readonly Fault["kind"][] | undefined;
 }
 
-type Maker = (random: Random) => Fault;
+type FaultOf<K extends Fault["kind"]> = Extract<Fault, { kind: K }>;
+type Makers = { readonly [K in Fault["kind"]]: (random: Random, options: PlanOptions) => FaultOf<K> };
+
+export const FAULT_KINDS = [
+  "kill",
+  "terminate",
+  "freeze",
+  "expire_lease",
+  "deliver_again",
+  "restart_redis",
+  "flush_redis",
+  "restart_postgres",
+  "store_full",
+  "network",
+  "store_answers",
+  "store_loses_answers",
+  "store_slow",
+  "store_cut",
+] as const satisfies readonly Fault["kind"][];
+
+/** What only a store behind HTTP can do. */
+const OF_HTTP: ReadonlySet<Fault["kind"]> = new Set([
+  "store_answers",
+  "store_loses_answers",
+  "store_slow",
+  "store_cut",
+]);
+/** Kinds that are several in one: they come more often. */
+const TIMES: Readonly<Partial<Record<Fault["kind"], number>>> = { kill: 3, restart_postgres: 2, network: 3 };
 
 /**
  * When what is done to the system, decided before it starts: the same options give the same plan. Each kind comes once before any comes
- * again, so that fifteen faults are fifteen kinds.
+ * again (the broad ones two or three times), so that a short plan is a mixed one.
  */
 export function planFaults(options: PlanOptions): PlannedFault[] {
   const random = randomOf(options.seed);
-  const makers = makersFor(options);
+  const kinds = FAULT_KINDS.filter(
+    (kind) => (options.only?.includes(kind) ?? true) && (options.store === "s3" || !OF_HTTP.has(kind)),
+  ).flatMap((kind) => Array.from({ length: TIMES[kind] ?? 1 }, () => kind));
+  if (kinds.length === 0) throw new Error("there is no such fault with this store");
   const planned: PlannedFault[] = [];
-  let deck: Maker[] = [];
+  let deck: Fault["kind"][] = [];
   for (let at = 0; planned.length < options.faults; ) {
-    if (deck.length === 0) deck = random.shuffled(makers);
+    if (deck.length === 0) deck = random.shuffled(kinds);
     at += random.whole(Math.round(options.everyMs * 0.2), Math.round(options.everyMs * 1.8));
-    const fault = deck.pop()?.(random);
-    if (fault !== undefined) planned.push({ atMs: at, fault });
+    const kind = deck.pop();
+    if (kind !== undefined) planned.push({ atMs: at, fault: MAKERS[kind](random, options) });
   }
   return planned;
 }
 
-function makersFor({ store, leaseMs }: PlanOptions): Maker[] {
-  const workerServices = ["control", "source", "redis", ...(store === "s3" ? (["store"] as const) : [])] as const;
-  const network: Maker = (random) => {
+const MAKERS: Makers = {
+  kill: (random) => ({ kind: "kill", process: random.pick([...WORKERS, ...WORKERS, ...APIS]) }),
+  terminate: (random) => ({ kind: "terminate", process: random.pick([...WORKERS, ...APIS]) }),
+  freeze: (random, { leaseMs }) => ({
+    kind: "freeze",
+    process: random.pick(WORKERS),
+    forMs: random.whole(Math.round(leaseMs * 1.2), Math.round(leaseMs * 2.5)),
+  }),
+  expire_lease: (random) => ({ kind: "expire_lease", pick: random.whole(0, 999) }),
+  deliver_again: (random) => ({ kind: "deliver_again", pick: random.whole(0, 999) }),
+  restart_redis: () => ({ kind: "restart_redis" }),
+  flush_redis: () => ({ kind: "flush_redis" }),
+  restart_postgres: (random) => ({
+    kind: "restart_postgres",
+    server: random.pick(["control", "source"] as const),
+    crash: random.oneIn(2),
+  }),
+  store_full: (random) => ({ kind: "store_full", forMs: random.whole(500, 4_000) }),
+  network: (random, { store }) => {
     const process = random.pick([...APIS, ...WORKERS]);
-    const isWorker = process.startsWith("worker");
-    return {
-      kind: "network",
-      how: random.pick(["cut", "silent", "slow"] as const),
-      process,
-      service: isWorker ? random.pick(workerServices) : random.pick(["control", "redis"] as const),
-      forMs: random.whole(500, 6_000),
-    };
-  };
-  const always: Maker[] = [
-    (random) => ({ kind: "kill", process: random.pick(WORKERS) }),
-    (random) => ({ kind: "kill", process: random.pick(WORKERS) }),
-    (random) => ({ kind: "kill", process: random.pick(APIS) }),
-    (random) => ({ kind: "terminate", process: random.pick([...WORKERS, ...APIS]) }),
-    (random) => ({
-      kind: "freeze",
-      process: random.pick(WORKERS),
-      forMs: random.whole(Math.round(leaseMs * 1.2), Math.round(leaseMs * 2.5)),
-    }),
-    (random) => ({ kind: "expire_lease", pick: random.whole(0, 999) }),
-    (random) => ({ kind: "deliver_again", pick: random.whole(0, 999) }),
-    () => ({ kind: "restart_redis" }),
-    () => ({ kind: "flush_redis" }),
-    (random) => ({ kind: "restart_postgres", server: "control", crash: random.oneIn(2) }),
-    (random) => ({ kind: "restart_postgres", server: "source", crash: random.oneIn(2) }),
-    (random) => ({ kind: "store_full", forMs: random.whole(500, 4_000) }),
-    network,
-    network,
-    network,
-  ];
-  const ofAnHttpStore: Maker[] = [
-    (random) => ({
-      kind: "store_answers",
-      status: random.pick([500, 503] as const),
-      forMs: random.whole(300, 6_000),
-    }),
-    (random) => ({ kind: "store_loses_answers", forMs: random.whole(300, 3_000) }),
-    (random) => ({ kind: "store_slow", delayMs: random.whole(100, 2_000), forMs: random.whole(500, 5_000) }),
-    (random) => ({ kind: "store_cut", afterBytes: random.whole(1, 4_000_000) }),
-  ];
-  return store === "s3" ? [...always, ...ofAnHttpStore] : always;
-}
+    const ofWorkers = ["control", "source", "redis", ...(store === "s3" ? (["store"] as const) : [])] as const;
+    const service = process.startsWith("worker") ? random.pick(ofWorkers) : random.pick(["control", "redis"] as const);
+    const how = random.pick(["cut", "silent", "slow"] as const);
+    return { kind: "network", how, process, service, forMs: random.whole(500, 6_000) };
+  },
+  store_answers: (random) => ({
+    kind: "store_answers",
+    status: random.pick([500, 503] as const),
+    forMs: random.whole(300, 6_000),
+  }),
+  store_loses_answers: (random) => ({ kind: "store_loses_answers", forMs: random.whole(300, 3_000) }),
+  store_slow: (random) => ({
+    kind: "store_slow",
+    delayMs: random.whole(100, 2_000),
+    forMs: random.whole(500, 5_000),
+  }),
+  store_cut: (random) => ({ kind: "store_cut", afterBytes: random.whole(1, 4_000_000) }),
+};
 
 /** In a few words, for the log. */
 export function describeFault(fault: Fault): string {
