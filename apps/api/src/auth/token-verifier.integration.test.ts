@@ -1,7 +1,8 @@
-import { createHmac, generateKeyPairSync, randomUUID } from "node:crypto";
+import { constants, createHmac, generateKeyPairSync, randomUUID, sign } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { z } from "zod";
 import {
   type IssuerKey,
   issuedToken,
@@ -185,6 +186,8 @@ describe("the issuer's keys", () => {
     expect(await verdict(token)).toBe("ann");
     await vi.waitFor(() => expect(held).toHaveLength(1));
     expect(await verdict(token)).toBe("ann");
+    // Not even until the request was given up: it is still open.
+    expect(held.map(({ destroyed }) => destroyed)).toEqual([false]);
     for (const response of held) showKeys(issuer, response);
   });
 
@@ -211,7 +214,10 @@ describe("the issuer's keys", () => {
     };
     await flood();
     expect(issuer.requests()).toBe(1);
-    pass(31 * SECONDS);
+    pass(20 * SECONDS);
+    await flood();
+    expect(issuer.requests()).toBe(1);
+    pass(11 * SECONDS);
     await flood();
     expect(issuer.requests()).toBe(2);
     issuer.answer = (response) => response.writeHead(500).end();
@@ -273,6 +279,23 @@ describe("the issuer's keys", () => {
     expect(await verdict(good())).toBe("ann");
     for (const response of held) showKeys(issuer, response);
     expect(await waiting).toBe("ann");
+  });
+
+  test("are used for our algorithms alone, also where they say of themselves nothing", async () => {
+    const { kty, n, e } = z
+      .looseObject({ kty: z.string(), n: z.string(), e: z.string() })
+      .parse(publicJwk(key("RS256")));
+    issuer.answer = (response) => response.writeHead(200).end(JSON.stringify({ keys: [{ kty, n, e }] }));
+    const rsa = key("RS256").privateKey;
+    const signed = (alg: string, hash: string, padding: number): string => {
+      const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+      const text = `${part({ alg })}.${part(claims())}`;
+      const salt = { saltLength: constants.RSA_PSS_SALTLEN_DIGEST };
+      return `${text}.${sign(hash, Buffer.from(text), { key: rsa, padding, ...salt }).toString("base64url")}`;
+    };
+    expect(await verdict(signed("RS256", "sha256", constants.RSA_PKCS1_PADDING))).toBe("ann");
+    expect(await verdict(signed("RS512", "sha512", constants.RSA_PKCS1_PADDING))).toBe("unauthenticated");
+    expect(await verdict(signed("PS256", "sha256", constants.RSA_PKCS1_PSS_PADDING))).toBe("unauthenticated");
   });
 
   test("a symmetric key, a private one or a weak one among them lets nobody in", async () => {
