@@ -46,6 +46,9 @@ PATCH  /v1/sources/:id                | 401     403       403     403     403   
 DELETE /v1/sources/:id                | 401     403       403     403     403    403    yes       403
 POST   /v1/sources/:id/discovery      | 401     403       403     403     403    403    yes       403
 GET    /v1/sources/:id/discovery      | 401     403       403     403     403    403    yes       403
+POST   /v1/sources/:id/capture        | 401     403       403     403     403    403    yes       403
+GET    /v1/sources/:id/capture        | 401     403       403     403     403    403    yes       403
+DELETE /v1/sources/:id/capture        | 401     403       403     403     403    403    yes       403
 
 POST   /v1/tenants                    | 401     403       403     403     403    403    yes       403
 GET    /v1/tenants                    | 401     yes       yes     yes     yes    yes    yes       yes
