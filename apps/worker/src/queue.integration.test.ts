@@ -86,6 +86,23 @@ test("a permanent failure ends the run with its code and hint; a retryable one w
   expect(attempts.sort()).toEqual([permanent.id, lastAttempt.id].sort());
 });
 
+test("the log of a failed attempt says whose run it was, which attempt of how many, where, and what to do", async () => {
+  const fixture = await workerFixture("failure-log");
+  const lines: string[] = [];
+  const log = pino({ level: "warn" }, { write: (line) => lines.push(line) });
+  const failing = scripted(async () => {
+    throw new RecoveryError("source_error", "no such column", { table: "public.orders", hint: "Run discovery." });
+  });
+  await fixture.start({ ...failing, log });
+  const { id } = await fixture.ask({ maxAttempts: 4 });
+  await fixture.until(id, "failed");
+  const told = lines.map((line) => JSON.parse(line)).find(({ msg }) => msg === "the attempt failed");
+  const { tenantId, sourceId } = fixture;
+  expect(told).toMatchObject({ runId: id, tenantId, sourceId, kind: "backup_verify", attempt: 1, maxAttempts: 4 });
+  const failure = { code: "source_error", message: "no such column", table: "public.orders", hint: "Run discovery." };
+  expect(told.failure).toMatchObject({ ...failure, retryable: false });
+});
+
 test("a defect does not let its words into the row", async () => {
   const fixture = await workerFixture("defect");
   await fixture.start(

@@ -101,6 +101,7 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
     leaseMs: config.leaseMs,
     classify,
     log,
+    logFields: ({ tenantId, sourceId }) => ({ tenantId, sourceId }),
     observe: metrics.observe,
   });
   const sweeper = startSweeper({ db, control, producer, store, clock, log, settings: config.sweep });

@@ -151,6 +151,18 @@ test("closing hands a run back to another worker, at once and without counting t
   );
 });
 
+test("closing a worker whose hands wait for their turn gives the tickets back", async () => {
+  const { ledger, producer, queues, consume } = bench();
+  ledger.most = 0;
+  const runs = Array.from({ length: 3 }, () => ledger.add());
+  const consumer = consume(async () => "done");
+  for (const { id } of runs) await producer.enqueue("backup", { runId: id });
+  await vi.waitFor(() => expect(ledger.asked.at(-1)?.wanted).toBe(3), soon);
+  await consumer.close({ graceMs: 600_000 });
+  expect(await queues.depths()).toContainEqual({ queue: "backups", state: "waiting", jobs: 3 });
+  expect(runs.map(({ status, attempt }) => [status, attempt])).toEqual(runs.map(() => ["queued", 0]));
+});
+
 test("a second close ends the grace period", async () => {
   const { ledger, producer, consume } = bench();
   const run = ledger.add();

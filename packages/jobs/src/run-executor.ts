@@ -59,6 +59,8 @@ export interface ExecutorOptions<Run, Outcomes extends OutcomeByJob> {
   /** What a thrown error means; it must not let secrets through. */
   readonly classify: (error: unknown) => Failure;
   readonly log: Log;
+  /** What the log says of a run besides its id: whose it is. */
+  readonly logFields?: (run: Run) => Readonly<Record<string, unknown>>;
   readonly observe?: (event: ExecutionEvent<Run>) => void;
   /**
    * Milliseconds for which a run that failed so should wait, because what it needs is known to be unwell; null where the
@@ -179,9 +181,10 @@ export class RunExecutor<Run, Outcomes extends OutcomeByJob> {
   /** What a failed attempt means for its run: to be put off, tried again, or over. */
   async #recordFailure(active: ActiveRun<Run>, error: unknown): Promise<Verdict> {
     const { claim } = active;
-    const { ledger, log, classify, postponeMs } = this.#options;
+    const { ledger, log, logFields, classify, postponeMs } = this.#options;
     const failure = classify(error);
-    log.warn({ runId: claim.runId, kind: claim.name, attempt: claim.attempt, failure }, "the attempt failed");
+    const { runId, name: kind, attempt, maxAttempts } = claim;
+    log.warn({ runId, kind, ...logFields?.(claim.run), attempt, maxAttempts, failure }, "the attempt failed");
     const waitMs = postponeMs?.(failure, claim.run) ?? null;
     if (waitMs !== null) {
       const postponed: Verdict = { end: "postponed", failure, delayMs: waitMs };
