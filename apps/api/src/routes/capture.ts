@@ -1,5 +1,6 @@
 import { getCaptureState, getSource, insertRun, listEpochs, withSystem } from "@rowback/db";
 import { RecoveryError } from "@rowback/recovery/errors";
+import { captureInClear } from "@rowback/recovery/plans";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import type { z } from "zod";
 import { audit } from "../audit.ts";
@@ -84,7 +85,9 @@ export function captureRoutes(api: ApiContext): FastifyPluginAsyncZod {
             const asked = requestedRun(kind, request, callerOf(request).userId);
             const earlier = await earlierRun(client, asked, { sourceId });
             if (earlier !== null) return earlier;
-            if ((await getSource(client, sourceId)) === null) throw notFound("source");
+            const source = await getSource(client, sourceId);
+            if (source === null) throw notFound("source");
+            if (kind === "capture_setup" && source.encryption) throw captureInClear(sourceId);
             const { run: inserted, isNew } = insertedRun(
               await insertRun(client, { ...asked, tenantId: null, sourceId, params: {} }),
             );

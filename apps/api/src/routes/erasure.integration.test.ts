@@ -42,6 +42,25 @@ test("a source is encrypted when it says so, and its operators see it", async ()
   expect([wrong.statusCode, wrong.json().code]).toEqual([400, "invalid_request"]);
 });
 
+test("a source is encrypted or has a change log, which is not sealed yet; not both", async () => {
+  const body = { name: randomUUID(), connection: "env:SHOP_URL", tenancy: { mode: "column", column: "tenant_id" } };
+  const created = await api.call("POST", "/v1/sources", { user: "olga", body: { ...body, encryption: true } });
+  const { id } = created.json<{ id: string }>();
+  const refused = await api.call("POST", `/v1/sources/${id}/capture`, { user: "olga" });
+  expect([refused.statusCode, refused.json().code]).toEqual([409, "conflict"]);
+  expect((await api.call("PATCH", `/v1/sources/${id}`, { user: "olga", body: { encryption: false } })).statusCode).toBe(
+    200,
+  );
+  expect((await api.call("POST", `/v1/sources/${id}/capture`, { user: "olga" })).statusCode).toBe(202);
+  await api.db.system.query({
+    text: "INSERT INTO capture_states (source_id, status, slot_name, publication_name) VALUES ($1, 'on', 's', 'p')",
+    values: [id],
+  });
+  const late = await api.call("PATCH", `/v1/sources/${id}`, { user: "olga", body: { encryption: true } });
+  expect([late.statusCode, late.json().code]).toEqual([409, "conflict"]);
+  expect((await api.call("GET", `/v1/sources/${id}`, { user: "olga" })).json().encryption).toBe(false);
+});
+
 test("without the tenant's very name nothing is erased", async () => {
   const tenant = await tenantWithKey();
   for (const confirm of ["yes", `${tenant.name} `, tenant.name.toUpperCase(), tenant.id]) {

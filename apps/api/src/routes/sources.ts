@@ -1,5 +1,6 @@
 import {
   deleteSource,
+  getCaptureState,
   getSource,
   insertRun,
   insertSource,
@@ -13,7 +14,7 @@ import {
 } from "@rowback/db";
 import { DiscoveryResult } from "@rowback/jobs";
 import { RecoveryError } from "@rowback/recovery/errors";
-import { ScopeRule, Tenancy } from "@rowback/recovery/plans";
+import { captureInClear, ScopeRule, Tenancy } from "@rowback/recovery/plans";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { audit } from "../audit.ts";
@@ -148,6 +149,7 @@ export function sourceRoutes(api: ApiContext): FastifyPluginAsyncZod {
             connection: connection === undefined ? undefined : stored(connection, settings.secretKey),
           });
           if (before === null || changed === null) throw notFound("source");
+          if (encryption === true && (await getCaptureState(client, id))?.status === "on") throw captureInClear(id);
           await audit(client, request, {
             action: "source.change",
             sourceId: id,

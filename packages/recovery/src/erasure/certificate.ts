@@ -56,7 +56,7 @@ function statementsOf({ dataKey, backups }: Pick<ErasureCertificate, "dataKey" |
     );
   }
   statements.push(
-    "The purge takes the tenant's objects out of the store, and the values of its rows out of the control database.",
+    "The purge takes the objects under the tenant's prefix out of the store, and the values of its rows out of the control database; segments of a change log, where the source has one, go with their own retention.",
   );
   return statements;
 }
