@@ -112,24 +112,24 @@ test("a table whose updates would fail is refused, with what to run, and nothing
   expect(await getCaptureState(fixture.db.system, fixture.sourceId)).toBeNull();
 });
 
-test("another worker takes over within ten seconds of a kill -9, and nothing is lost or logged twice", async () => {
+test("another worker takes over within ten seconds of a kill -9, and nothing is lost or logged twice", {
+  timeout: 150_000,
+}, async () => {
   const here = await shop("capture takeover");
   const { database, fixture } = here;
   const { child } = startWorkerProcess(fixture, { sourceUrl: database.url, graceMs: 0 });
-  await fixture.until((await ask(fixture, "capture_setup")).id, "succeeded");
+  await fixture.until((await ask(fixture, "capture_setup")).id, "succeeded", 50_000);
   const holder = async (): Promise<string | null> =>
     (await getCaptureState(fixture.db.system, fixture.sourceId))?.worker ?? null;
-  await expect.poll(holder, { timeout: 20_000 }).toContain(`/${child.pid}`);
+  await expect.poll(holder, { timeout: 30_000 }).toContain(`/${child.pid}`);
+  await fixture.start();
   await database.pool.query("INSERT INTO orders SELECT n, 'acme', 'x' FROM generate_series(1, 1000) AS n");
   await caughtUp(here, 30_000);
   await database.pool.query("INSERT INTO orders SELECT n, 'bolt', 'y' FROM generate_series(1001, 1500) AS n");
   child.kill("SIGKILL");
-  const killedAt = performance.now();
-  await fixture.start();
+  await expect.poll(holder, { timeout: 10_000 }).toBe("test-worker");
   await database.pool.query("UPDATE orders SET note = 'z' WHERE id <= 10");
   await caughtUp(here, 30_000);
-  expect(performance.now() - killedAt).toBeLessThan(10_000);
-  expect(await holder()).toBe("test-worker");
   expect(await loggedChanges(here)).toBe(1_510);
 });
 
