@@ -75,9 +75,11 @@ export class Client {
     return run;
   }
 
-  async untilEnded(run: Run): Promise<Run> {
+  /** Rejects when `patience` is over: a run that was lost never ends. */
+  async untilEnded(run: Run, patience?: AbortSignal): Promise<Run> {
     for (let last = run; ; last = await this.call("GET", `/v1/runs/${run.id}`, Run)) {
       if (last.status !== "queued" && last.status !== "running") return last;
+      patience?.throwIfAborted();
       await delay(POLL_MS, undefined, { signal: this.#signal });
     }
   }

@@ -30,9 +30,16 @@ const FAIR = new Set(["conflict", "not_found", "plan_stale", "restore_in_progres
 const MOST_BACKUPS = 6;
 const PlanDigest = z.looseObject({ digest: z.string() });
 
-/** Puts a steady mixed load on the API until `stop`; resolves when everything that was begun has ended. */
+export interface LoadOptions {
+  readonly sourceUrl: string;
+  readonly seed: number;
+  /** Aborted when a run that has not ended by then never will. */
+  readonly patience: AbortSignal;
+}
+
+/** Puts a steady mixed load on the API until `stop`; resolves when everything that was begun has ended, or patience has. */
 export async function runLoad(
-  world: { readonly sourceUrl: string; readonly seed: number },
+  options: LoadOptions,
   tenants: readonly ChaosTenant[],
   stop: AbortSignal,
 ): Promise<LoadReport> {
@@ -41,7 +48,7 @@ export async function runLoad(
     const known: KnownBackup[] = [];
     report.known.set(tenant.key, known);
     const agentOf = (salt: number): Agent =>
-      new Agent(world.sourceUrl, tenant, known, randomOf(world.seed * 1_000 + index * 10 + salt), report);
+      new Agent(options, tenant, known, randomOf(options.seed * 1_000 + index * 10 + salt), report);
     const bystander = agentOf(2);
     return tenant.busy
       ? [agentOf(1).write(stop), bystander.repeat(bystander.reading(), stop)]
@@ -64,9 +71,17 @@ class Agent {
   readonly #known: KnownBackup[];
   readonly #random: Random;
   readonly #report: LoadReport;
+  readonly #patience: AbortSignal;
 
-  constructor(sourceUrl: string, tenant: ChaosTenant, known: KnownBackup[], random: Random, report: LoadReport) {
+  constructor(
+    { sourceUrl, patience }: LoadOptions,
+    tenant: ChaosTenant,
+    known: KnownBackup[],
+    random: Random,
+    report: LoadReport,
+  ) {
     this.#sourceUrl = sourceUrl;
+    this.#patience = patience;
     this.#tenant = tenant;
     this.#known = known;
     this.#random = random;
@@ -133,7 +148,7 @@ class Agent {
   async #backUp(alone: boolean): Promise<string> {
     const { client, busy } = this.#tenant;
     const before = alone ? await this.#digest() : null;
-    const run = await client.untilEnded(await client.ask("/v1/backups", {}, this.#random.oneIn(4)));
+    const run = await this.#ended(await client.ask("/v1/backups", {}, this.#random.oneIn(4)));
     if (run.status !== "succeeded") return outcomeOf(run);
     if (before !== null) await this.#expectUnchanged(before, run, "a backup");
     this.#known.push({ id: run.id, digest: busy ? null : (before?.digest ?? null) });
@@ -145,7 +160,7 @@ class Agent {
     const run = await client.ask("/v1/backups", {});
     await delay(this.#random.whole(0, 1_500));
     await client.call("POST", `/v1/backups/${run.id}/cancel`, z.unknown());
-    const ended = await client.untilEnded(run);
+    const ended = await this.#ended(run);
     if (ended.status === "succeeded") this.#known.push({ id: run.id, digest: null });
     return `cancel, ${outcomeOf(ended)}`;
   }
@@ -154,14 +169,14 @@ class Agent {
     const backup = this.#chooseBackup();
     if (backup === null) return "nothing to preview";
     const { client } = this.#tenant;
-    return outcomeOf(await client.untilEnded(await client.ask("/v1/restores/preview", { backupId: backup.id })));
+    return outcomeOf(await this.#ended(await client.ask("/v1/restores/preview", { backupId: backup.id })));
   }
 
   async #verify(): Promise<string> {
     const backup = this.#chooseBackup();
     if (backup === null) return "nothing to verify";
     const { client } = this.#tenant;
-    const run = await client.untilEnded(await client.ask(`/v1/backups/${backup.id}/verify`, undefined));
+    const run = await this.#ended(await client.ask(`/v1/backups/${backup.id}/verify`, undefined));
     this.#noteDamage(run, backup.id);
     return outcomeOf(run);
   }
@@ -178,7 +193,7 @@ class Agent {
     const backup = this.#chooseBackup();
     if (backup === null) return "nothing to restore";
     const { client } = this.#tenant;
-    const preview = await client.untilEnded(await client.ask("/v1/restores/preview", { backupId: backup.id }));
+    const preview = await this.#ended(await client.ask("/v1/restores/preview", { backupId: backup.id }));
     if (preview.status !== "succeeded") return `restore: ${outcomeOf(preview)}`;
     const body = { previewId: preview.id, planDigest: PlanDigest.parse(preview.result).digest };
     const before = await this.#digest();
@@ -198,7 +213,7 @@ class Agent {
         if (!(error instanceof Problem)) throw error;
       });
     }
-    const run = await client.untilEnded(asked);
+    const run = await this.#ended(asked);
     this.#noteDamage(run, `of ${path}`);
     if (run.status !== "succeeded") await this.#expectUnchanged(before, run, path);
     const after = await this.#digest();
@@ -218,6 +233,10 @@ class Agent {
   #noteDamage(run: Run, what: string): void {
     if (run.error?.code === "archive_damaged" || run.error?.code.startsWith("manifest_"))
       this.#report.corrupt.push(`${this.#tenant.key}: run ${run.id} found ${what} damaged: ${run.error.message}`);
+  }
+
+  #ended(run: Run): Promise<Run> {
+    return this.#tenant.client.untilEnded(run, this.#patience);
   }
 
   #chooseBackup(): KnownBackup | null {

@@ -112,8 +112,9 @@ interface Seen {
 async function underFire(world: World, people: People, options: Options, signal: AbortSignal): Promise<Seen> {
   const plan = planFaults({ ...options, leaseMs: LEASE_MS });
   const enough = new AbortController();
+  const patience = new AbortController();
   const loading = runLoad(
-    { sourceUrl: world.urls.source, seed: options.seed },
+    { sourceUrl: world.urls.source, seed: options.seed, patience: patience.signal },
     people.tenants,
     AbortSignal.any([signal, enough.signal]),
   );
@@ -122,9 +123,11 @@ async function underFire(world: World, people: People, options: Options, signal:
     const { done, failed } = await throwFaults(world, plan, signal, say);
     say(`${done} faults done, ${failed.length} could not be; the load ends`);
     enough.abort();
-    return { faults: done, load: await loading };
+    const impatient = setTimeout(() => patience.abort(new Error("the run did not end")), END_WITHIN_MS);
+    return { faults: done, load: await loading.finally(() => clearTimeout(impatient)) };
   } finally {
     enough.abort();
+    patience.abort();
     await loading.catch(() => {});
   }
 }
