@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,7 +11,8 @@ import { startPostgres, startRedis } from "@rowback/local-services";
 import pg from "pg";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const READY_WITHIN_MS = 30_000;
+// A small machine that does something else besides starts slowly; one whose API has ended is told so at once.
+const READY_WITHIN_MS = 120_000;
 
 /** Rowback and all it stands on, running as real processes on this machine. */
 export interface RunningSystem {
@@ -61,10 +62,16 @@ export async function startSystem(cleanups: Cleanup[], signal: AbortSignal): Pro
   };
   await runToEnd("packages/db/src/migrate-main.ts", environment);
   signal.throwIfAborted();
-  startApp("apps/api/src/main.ts", environment, join(folder, "api.log"), cleanups);
-  startApp("apps/worker/src/main.ts", environment, join(folder, "worker.log"), cleanups);
+  const logs = [join(folder, "api.log"), join(folder, "worker.log")] as const;
+  const apps = [
+    startApp("apps/api/src/main.ts", environment, logs[0], cleanups),
+    startApp("apps/worker/src/main.ts", environment, logs[1], cleanups),
+  ];
   const apiUrl = `http://127.0.0.1:${port}`;
-  await untilReady(`${apiUrl}/readyz`, signal);
+  await untilReady(`${apiUrl}/readyz`, apps, signal).catch(async (error: unknown) => {
+    if (!signal.aborted) for (const log of logs) console.error(await endOfLog(log));
+    throw error;
+  });
   return { apiUrl, controlUrl, sampleUrl, redisUrl: redis.url, jwtSecret, folder, store };
 }
 
@@ -81,12 +88,17 @@ async function createDatabase(serverUrl: string, name: string, cleanups: Cleanup
   return url.toString();
 }
 
-function startApp(script: string, env: NodeJS.ProcessEnv, logFile: string, cleanups: Cleanup[]): void {
+function startApp(script: string, env: NodeJS.ProcessEnv, logFile: string, cleanups: Cleanup[]): ChildProcess {
   const app = spawn(process.execPath, [join(ROOT, script)], { cwd: ROOT, env, stdio: ["ignore", "pipe", "pipe"] });
   const log = createWriteStream(logFile);
   app.stdout.pipe(log, { end: false });
   app.stderr.pipe(log, { end: false });
   cleanups.push(() => stopApp(app));
+  return app;
+}
+
+async function endOfLog(file: string): Promise<string> {
+  return `${file}:\n${(await readFile(file, "utf8").catch(() => "")).slice(-2_000)}`;
 }
 
 async function stopApp(app: ChildProcess): Promise<void> {
@@ -106,12 +118,14 @@ async function runToEnd(script: string, env: NodeJS.ProcessEnv): Promise<void> {
   if (code !== 0) throw new Error(`${script} ended with exit code ${code}`);
 }
 
-async function untilReady(url: string, signal: AbortSignal): Promise<void> {
+async function untilReady(url: string, apps: readonly ChildProcess[], signal: AbortSignal): Promise<void> {
   const deadline = Date.now() + READY_WITHIN_MS;
   for (;;) {
     const answer = await fetch(url, { signal }).catch(() => null);
     if (answer?.ok) return;
     signal.throwIfAborted();
+    const ended = apps.find((app) => app.exitCode !== null || app.signalCode !== null);
+    if (ended !== undefined) throw new Error(`${ended.spawnargs.at(-1)} ended before it was ready`);
     if (Date.now() > deadline)
       throw new Error(`${url} did not become ready: ${answer ? await answer.text() : "no answer"}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
