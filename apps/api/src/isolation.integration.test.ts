@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { withTenant } from "@rowback/db";
+import { updateTenantSettings, withTenant } from "@rowback/db";
 import type { LightMyRequestResponse } from "fastify";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
@@ -26,6 +26,8 @@ let secrets: string[];
 beforeAll(async () => {
   api = await startTestApi();
   [mine, other] = [await api.tenant(), await api.tenant({ owner: `owner-of-other-${randomUUID()}` })];
+  // Each thing stands on a backup, and these tests make a hundred of them.
+  for (const { id } of [mine, other]) await updateTenantSettings(api.db.system, id, { backupsPerHour: 1_000_000 });
   for (const thing of ALL_THINGS) foreign.set(thing, await THINGS[thing](api, other));
   const text = "SELECT key, name FROM tenants WHERE id = $1";
   const { rows } = await api.db.system.query({ text, values: [other.id] });
