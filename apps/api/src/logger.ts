@@ -1,4 +1,5 @@
-import { type DestinationStream, type Logger, type LoggerOptions, pino, stdSerializers } from "pino";
+import { describeError } from "@rowback/jobs";
+import { type DestinationStream, type Logger, type LoggerOptions, pino } from "pino";
 
 /** Structured lines, on stdout when no other destination is given. Credentials never reach one (DESIGN §5.10): headers are not logged, and these paths are blotted out. */
 export function createLogger(level: string, destination?: DestinationStream): Logger {
@@ -27,7 +28,8 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
         path: request.url.split("?")[0],
       }),
       res: (reply: { statusCode: number }) => ({ status: reply.statusCode }),
-      err: stdSerializers.err,
+      err: describeError,
+      error: describeError,
     },
   };
   return destination === undefined ? pino(options) : pino(options, destination);

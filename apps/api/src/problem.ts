@@ -1,4 +1,5 @@
 import { InvalidCursorError } from "@rowback/db";
+import { withoutCredentials } from "@rowback/jobs";
 import { ERROR_CATALOG, type ErrorCode, RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyError } from "fastify";
 import { hasZodFastifySchemaValidationErrors } from "fastify-type-provider-zod";
@@ -33,7 +34,12 @@ export type Problem = z.infer<typeof Problem>;
 export class FieldErrors extends RecoveryError {
   readonly errors: readonly FieldError[];
 
-  constructor(code: ErrorCode, errors: readonly FieldError[], hint?: string) {
+  constructor(code: ErrorCode, given: readonly FieldError[], hint?: string) {
+    // Both may quote what was sent: a connection string in the wrong place must not come into our log by that.
+    const errors = given.map(({ path, message }) => ({
+      path: withoutCredentials(path),
+      message: withoutCredentials(message),
+    }));
     super(code, errors.map(({ path, message }) => `${path}: ${message}`).join("; "), { hint });
     this.errors = errors;
   }

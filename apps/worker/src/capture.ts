@@ -11,7 +11,7 @@ import {
   setCaptureProblem,
   takeCapture,
 } from "@rowback/db";
-import { RunStopped } from "@rowback/jobs";
+import { describeError, RunStopped } from "@rowback/jobs";
 import { captureChanges, freeSlot, readSlot, type SlotState } from "@rowback/recovery";
 import { captureLedger, leaseLost } from "./capture-ledger.ts";
 import type { CaptureMetrics } from "./capture-metrics.ts";
@@ -21,7 +21,6 @@ import { classify } from "./failure.ts";
 import type { WorkerContext } from "./handlers/worker-context.ts";
 import { healLostSlot, rebase } from "./heal-slot.ts";
 import { withLease } from "./leased-store.ts";
-import { describeError } from "./log.ts";
 import type { PooledSource } from "./source-pool.ts";
 
 const RENEWALS_PER_LEASE = 3;

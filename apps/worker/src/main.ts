@@ -1,6 +1,7 @@
+import { describeError } from "@rowback/jobs";
 import closeWithGrace from "close-with-grace";
 import { readConfig } from "./config.ts";
-import { createLog, describeError } from "./log.ts";
+import { createLog } from "./log.ts";
 import { startWorker } from "./worker.ts";
 
 // What must end after the runs had their grace: handing them back, and closing connections. A second signal ends the

@@ -10,11 +10,10 @@ import {
   type Queryable,
   takeBackExpiredRuns,
 } from "@rowback/db";
-import type { Producer } from "@rowback/jobs";
+import { describeError, type Producer } from "@rowback/jobs";
 import { type Clock, collectGarbage, deleteBackup, type Log } from "@rowback/recovery";
 import type { ObjectStore } from "@rowback/storage";
 import type { SweepSettings } from "./config.ts";
-import { describeError } from "./log.ts";
 import { withSweepLock } from "./sweep-lock.ts";
 
 export interface SweeperOptions {

@@ -2,6 +2,7 @@ import { type ClaimedRun, type ControlDatabase, openControlDatabase } from "@row
 import {
   createConsumer,
   createProducer,
+  describeError,
   type Handlers,
   openQueues,
   type RunLedger,
@@ -19,7 +20,7 @@ import { classify } from "./failure.ts";
 import type { WorkerContext } from "./handlers/worker-context.ts";
 import { createHandlers } from "./handlers.ts";
 import { openKeyRing } from "./key-ring.ts";
-import { createLog, describeError } from "./log.ts";
+import { createLog } from "./log.ts";
 import { createMetrics } from "./metrics.ts";
 import { startMonitorServer } from "./monitor-server.ts";
 import type { Outcomes, RunOutcome } from "./outcomes.ts";

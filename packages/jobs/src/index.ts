@@ -21,7 +21,7 @@ export {
   type RunLedger,
   type RunProgress,
 } from "./ledger.ts";
-export { type Log, throttledErrors } from "./log.ts";
+export { describeError, type Log, throttledErrors, withoutCredentials } from "./log.ts";
 export { createProducer, type EnqueueRequest, type Producer, QueueUnavailableError } from "./producer.ts";
 export { type OpenQueues, openQueues, type QueueDepth } from "./queues.ts";
 export type { ExecutionEvent, Handler, Handlers, Task } from "./run-executor.ts";

@@ -19,8 +19,35 @@ export function throttledErrors(log: Log, message: string, everyMs: number = EVE
       leftOut += 1;
       return;
     }
-    log.error({ error: { name: error.name, message: error.message }, leftOut }, message);
+    log.error({ error: describeError(error), leftOut }, message);
     last = now;
     leftOut = 0;
   };
+}
+
+/** Those that went through here before: the log describes what its callers describe already. */
+const DESCRIBED = new WeakSet<object>();
+
+/** What a log may say of an error: no field of the driver's (which may hold rows or settings), and no credentials. */
+export function describeError(error: unknown): object {
+  if (typeof error === "object" && error !== null && DESCRIBED.has(error)) return error;
+  const described = error instanceof Error ? fieldsOf(error) : { message: withoutCredentials(String(error)) };
+  DESCRIBED.add(described);
+  return described;
+}
+
+function fieldsOf(error: Error): object {
+  const cause = error.cause === undefined ? {} : { cause: describeError(error.cause) };
+  return {
+    name: error.name,
+    message: withoutCredentials(error.message),
+    stack: withoutCredentials(error.stack ?? ""),
+    ...("code" in error && typeof error.code === "string" ? { code: error.code } : {}),
+    ...cause,
+  };
+}
+
+/** The text with `scheme://user:password@host` masked. */
+export function withoutCredentials(text: string): string {
+  return text.replaceAll(/\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi, "$1***@");
 }

@@ -1,3 +1,4 @@
+export { redisContent } from "./redis-content.ts";
 export { type SmallDisk, smallDisk, smallDiskFault } from "./small-disk.ts";
 export { type TestDatabase, type TestRole, testDatabase, testRole } from "./test-database.ts";
 export { testFolder } from "./test-folder.ts";
