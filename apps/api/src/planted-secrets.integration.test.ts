@@ -71,7 +71,7 @@ test("no secret and no customer's value is in a log, an error, Redis, the contro
       expect(found, api.output()).toBeDefined();
       return found ?? "";
     },
-    { timeout: 30_000, interval: 50 },
+    { timeout: 90_000, interval: 50 },
   );
 
   const tokens: TokenSettings = {
@@ -228,9 +228,10 @@ test("no secret and no customer's value is in a log, an error, Redis, the contro
   // No stack leaves either.
   expect(refusals.join("\n")).not.toMatch(/\n\s+at |node:internal|\.ts:\d/);
   // What was searched is what was written.
-  for (const [where, text] of searched.filter(([name]) => !name.includes("stored")))
+  for (const [where, text] of searched.filter(([name]) => !/stored|a run's/.test(name)))
     expect([where, text.includes(backup.id ?? "?") || text.includes(made.id ?? "?")]).toEqual([where, true]);
-  expect(errors.split("\n").length).toBeGreaterThan(5);
+  const codes = errors.split("\n").map((error) => z.object({ code: z.string() }).parse(JSON.parse(error)).code);
+  expect(new Set(codes).size, codes.join(" ")).toBeGreaterThan(3);
   expect(objects.length).toBeGreaterThan(1_000);
   expect(refusals.length).toBeGreaterThan(10);
 }, 240_000);
