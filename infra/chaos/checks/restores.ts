@@ -28,10 +28,10 @@ export async function checkRestores(
     people.tenants.map(async (tenant) => {
       const digests = new Map(known.get(tenant.key)?.map(({ id, digest }) => [id, digest]));
       for (const { id, purpose } of backups.filter(({ key }) => key === tenant.key)) {
-        const wrong =
-          purpose === "manual"
-            ? await restoreElsewhere(world, tenant, people.scratchId, { id, digest: digests.get(id) ?? null })
-            : await verify(tenant, id);
+        const wrong = await (purpose === "manual"
+          ? restoreElsewhere(world, tenant, people.scratchId, { id, digest: digests.get(id) ?? null })
+          : verify(tenant, id)
+        ).catch((error: unknown) => `can't be checked: ${error instanceof Error ? error.message : String(error)}`);
         if (wrong !== null) corrupt.push(`${tenant.key}: backup ${id} ${wrong}`);
       }
     }),
@@ -39,8 +39,13 @@ export async function checkRestores(
   return { checked: backups.length, corrupt };
 }
 
+/** Nothing is broken any more: a run that takes longer than this is lost. */
+function patience(): AbortSignal {
+  return AbortSignal.timeout(120_000);
+}
+
 async function verify({ client }: ChaosTenant, id: string): Promise<string | null> {
-  const run = await client.untilEnded(await client.ask(`/v1/backups/${id}/verify`, undefined));
+  const run = await client.untilEnded(await client.ask(`/v1/backups/${id}/verify`, undefined), patience());
   return run.status === "succeeded" ? null : `can't be verified: ${run.error?.code} ${run.error?.message}`;
 }
 
@@ -51,12 +56,13 @@ async function restoreElsewhere(
   backup: KnownBackup,
 ): Promise<string | null> {
   const request = { backupId: backup.id, targetSourceId };
-  const preview = await client.untilEnded(await client.ask("/v1/restores/preview", request));
+  const preview = await client.untilEnded(await client.ask("/v1/restores/preview", request), patience());
   if (preview.status !== "succeeded")
     return `can't be previewed: ${preview.status} ${preview.error?.code} ${preview.error?.message}`;
   const { digest } = PlanDigest.parse(preview.result);
   const restore = await client.untilEnded(
     await client.ask("/v1/restores", { previewId: preview.id, planDigest: digest }),
+    patience(),
   );
   if (restore.status !== "succeeded")
     return `can't be restored: ${restore.status} ${restore.error?.code} ${restore.error?.message}`;
