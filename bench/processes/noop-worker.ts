@@ -15,6 +15,8 @@ const handlers: NonNullable<WorkerOptions["handlers"]> = () => ({
   tenant_erase: refuse,
   capture_setup: refuse,
   capture_teardown: refuse,
+  restore_point: refuse,
+  history: refuse,
   backup: async ({ run }) => {
     const figures = { rowCount: 0, rawBytes: 0, storedBytes: 0, objectCount: 0 };
     return {
@@ -23,7 +25,7 @@ const handlers: NonNullable<WorkerOptions["handlers"]> = () => ({
       outcome: {
         ...figures,
         manifestSha256: "0".repeat(64),
-        snapshot: { lsn: "0/0", at: new Date() },
+        snapshot: { lsn: "0/0", at: new Date(), pgSnapshot: "10:10:", endLsn: "00000000016b3750" },
         serverVersion: "0",
         tables: [],
       },

@@ -22,6 +22,8 @@ const handlers: NonNullable<WorkerOptions["handlers"]> = () => ({
   tenant_erase: refuse,
   capture_setup: refuse,
   capture_teardown: refuse,
+  restore_point: refuse,
+  history: refuse,
   backup_verify: async ({ run }) => {
     await sleep(JOB_MS);
     return {

@@ -19,6 +19,7 @@ import { auditLogRoutes } from "./routes/audit-log.ts";
 import { backupRoutes } from "./routes/backups.ts";
 import { captureRoutes } from "./routes/capture.ts";
 import { erasureRoutes } from "./routes/erasure.ts";
+import { momentRoutes } from "./routes/moments.ts";
 import { restoreApprovalRoutes } from "./routes/restore-approvals.ts";
 import { restoreRoutes } from "./routes/restores.ts";
 import { runRoutes } from "./routes/runs.ts";
@@ -92,6 +93,7 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
     runRoutes,
     restoreRoutes,
     restoreApprovalRoutes,
+    momentRoutes,
     sourceRoutes,
     captureRoutes,
     tenantRoutes,

@@ -9,6 +9,8 @@ export type AuditAction =
   | "backup.delete"
   | "backup.undelete"
   | "backup.verify"
+  | "restore_point.create"
+  | "history.read"
   | "restore.preview"
   | "restore.apply"
   | "restore.undo"

@@ -1,4 +1,4 @@
-import { type Backup, RUN_STATES } from "@rowback/db";
+import { BACKUP_ORIGINS, BACKUP_PURPOSES, type Backup, RUN_STATES } from "@rowback/db";
 import { z } from "zod";
 import { isoOrNull, RunErrorView } from "./run-view.ts";
 
@@ -12,7 +12,10 @@ export const BackupView = z
     sourceId: z.uuid(),
     status: z.enum(RUN_STATES),
     type: z.enum(["full", "incremental"]),
-    purpose: z.enum(["manual", "pre_restore", "rebase"]),
+    madeFrom: z.enum(BACKUP_ORIGINS).meta({
+      description: "`log`: folded from an earlier backup and the change log; the source was not asked for its rows.",
+    }),
+    purpose: z.enum(BACKUP_PURPOSES),
     parentBackupId: z.uuid().nullable(),
     baseBackupId: z.uuid().nullable(),
     requestedTables: z.array(z.string()).nullable().meta({ description: "Null: every protected table." }),
@@ -56,6 +59,7 @@ export function toBackupView(backup: Backup): BackupView {
     sourceId: backup.sourceId,
     status: backup.status,
     type: backup.type,
+    madeFrom: backup.madeFrom,
     purpose: backup.purpose,
     parentBackupId: backup.parentBackupId,
     baseBackupId: backup.baseBackupId,

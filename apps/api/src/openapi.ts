@@ -20,6 +20,10 @@ export const openapi = fp(async (app: FastifyInstance) => {
       tags: [
         { name: "backups", description: "One tenant's rows at one snapshot." },
         { name: "restores", description: "Preview the difference, apply it in one transaction, undo it." },
+        {
+          name: "moments",
+          description: "What the change log reaches: the recovery window, restore points, a row's history.",
+        },
         { name: "runs", description: "Everything that was asked for, and how far it is." },
         { name: "sources", description: "The databases that hold tenants' rows. For operators." },
         { name: "tenants", description: "Who is a customer, and who may act for one." },

@@ -1,9 +1,12 @@
-import { type ControlDatabase, getRestore, getSource, type Restore, type TenantClient } from "@rowback/db";
-import type { RestorePreviewParams } from "@rowback/jobs";
+import { type Backup, type ControlDatabase, getRestore, getSource, type Restore, type TenantClient } from "@rowback/db";
+import type { RestorePreviewParams, RunMoment } from "@rowback/jobs";
 import { RecoveryError } from "@rowback/recovery/errors";
+import { MomentTarget } from "@rowback/recovery/plans";
 import { z } from "zod";
 import type { TenantCaller } from "./auth/caller.ts";
 import { readableBackup } from "./backup-state.ts";
+import { tablesOfBackup } from "./known-tables.ts";
+import { chooseMoment, newestBase } from "./moments.ts";
 import { plainText } from "./plain-text.ts";
 import { notFound } from "./problem.ts";
 import { optionalBody } from "./responses.ts";
@@ -18,9 +21,12 @@ const ChosenKeys = z.strictObject({
     .meta({ description: "Rows by the values of their key's columns, in the key's order, as text." }),
 });
 
-/** The body of a preview. */
-export const PreviewRestore = z.strictObject({
-  backupId: z.uuid(),
+const PreviewFields = z.strictObject({
+  backupId: z.uuid().optional().meta({ description: "The backup to bring back; or give `target`." }),
+  target: MomentTarget.optional().meta({
+    description:
+      "A moment to bring back: a time, a WAL position, just before a transaction, or a restore point. The base is chosen.",
+  }),
   mode: z.enum(["exact", "missing_only"]).default("exact").meta({
     description: "exact: the tables as they were. missing_only: bring back deleted rows, keep newer ones.",
   }),
@@ -33,6 +39,11 @@ export const PreviewRestore = z.strictObject({
     .default(null)
     .meta({ description: "Another source to restore into; for operators." }),
 });
+/** The body of a preview. */
+export const PreviewRestore = PreviewFields.refine(
+  ({ backupId, target }) => (backupId === undefined) !== (target === undefined),
+  "must have either backupId or target",
+);
 export type PreviewRestore = z.infer<typeof PreviewRestore>;
 
 /** The body of a restore. */
@@ -68,8 +79,37 @@ export async function checkTarget(
   if ((await getSource(db.system, targetSourceId)) === null) throw notFound("source");
 }
 
+/** The backup or the moment that is asked for, and the chosen rows by its own names. The base of a moment is chosen by what is to come back. */
+export async function chosenTarget(
+  client: TenantClient,
+  wish: PreviewRestore,
+): Promise<{
+  readonly backup: Backup;
+  readonly rows: Pick<RestorePreviewParams, "tables" | "keys">;
+  readonly moment: RunMoment | null;
+}> {
+  const { backupId, target } = wish;
+  if (target === undefined) {
+    const backup = await readableBackup(client, backupId ?? "");
+    return { backup, rows: chosenRows(wish, tablesOfBackup(backup)), moment: null };
+  }
+  const labels = await chosenLabels(client, wish);
+  const { backupId: base, moment } = await chooseMoment(client, target, labels, new Date());
+  const backup = await readableBackup(client, base);
+  return { backup, rows: chosenRows(wish, tablesOfBackup(backup)), moment };
+}
+
+/** The tables that a moment is asked of, by the newest base's names; null: all, or there is no base to know them by. */
+async function chosenLabels(client: TenantClient, wish: PreviewRestore): Promise<string[] | null> {
+  if (wish.tables === null && wish.keys === null) return null;
+  const newest = await newestBase(client);
+  if (newest === null) return null;
+  const { tables, keys } = chosenRows(wish, tablesOfBackup(await readableBackup(client, newest)));
+  return [...(tables ?? []), ...(keys ?? []).map(({ table }) => table)];
+}
+
 /** The chosen tables and keys by the backup's own names. */
-export function chosenRows(
+function chosenRows(
   { tables, keys }: PreviewRestore,
   known: readonly KnownTable[],
 ): Pick<RestorePreviewParams, "tables" | "keys"> {

@@ -20,6 +20,10 @@ export const RestoreView = RunView.extend({
   result: z.unknown().meta(resultOf("restore_preview", "restore")),
   tenantId: z.uuid(),
   backupId: z.uuid(),
+  moment: z
+    .object({ asked: z.unknown(), limit: z.unknown() })
+    .nullable()
+    .meta({ description: "The moment that was asked for; the backup is then its base. Null: the backup itself." }),
   targetSourceId: z.uuid(),
   mode: z.enum(["exact", "missing_only"]),
   tables: z.array(z.string()).nullable(),
@@ -39,6 +43,7 @@ export function toRestoreView(restore: Restore): RestoreView {
     kind: restore.kind,
     tenantId: restore.tenantId,
     backupId: restore.backupId,
+    moment: restore.moment,
     targetSourceId: restore.targetSourceId,
     mode: restore.mode,
     tables: restore.tables,

@@ -4,7 +4,9 @@ import {
   CaptureSetupResult,
   CaptureTeardownResult,
   DiscoveryResult,
+  HistoryResult,
   type JobName,
+  RestorePointResult,
   RestoreResult,
   TenantEraseResult,
 } from "@rowback/jobs";
@@ -15,7 +17,7 @@ import { z } from "zod";
  * What a succeeded run of each kind answers, in the words of the formal description. The worker's outcomes are of these
  * types; here they are described and not checked again, so that a result of an older version can still be read.
  */
-const RESULTS = {
+const RESULTS: Readonly<Record<JobName, readonly [string, z.ZodType]>> = {
   discovery: ["DiscoveryResult", DiscoveryResult],
   backup: ["BackupResult", BackupResult],
   backup_verify: ["BackupVerifyResult", BackupVerifyResult],
@@ -24,7 +26,9 @@ const RESULTS = {
   tenant_erase: ["TenantEraseResult", TenantEraseResult],
   capture_setup: ["CaptureSetupResult", CaptureSetupResult],
   capture_teardown: ["CaptureTeardownResult", CaptureTeardownResult],
-} as const satisfies Record<JobName, readonly [string, z.ZodType]>;
+  restore_point: ["RestorePointResult", RestorePointResult],
+  history: ["HistoryResult", HistoryResult],
+};
 
 for (const [id, schema] of Object.values(RESULTS)) schema.register(z.globalRegistry, { id });
 

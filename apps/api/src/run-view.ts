@@ -1,4 +1,5 @@
-import { RUN_STATES, type Run } from "@rowback/db";
+import { RUN_KINDS, RUN_STATES, type Run } from "@rowback/db";
+import { JobName } from "@rowback/jobs";
 import { z } from "zod";
 import { resultOf } from "./run-result.ts";
 
@@ -15,36 +16,14 @@ export const RunErrorView = z.object({
 export const RunView = z
   .object({
     id: z.uuid(),
-    kind: z.enum([
-      "discovery",
-      "backup",
-      "backup_verify",
-      "restore_preview",
-      "restore",
-      "tenant_erase",
-      "capture_setup",
-      "capture_teardown",
-    ]),
+    kind: z.enum(RUN_KINDS),
     status: z.enum(RUN_STATES),
     tenantId: z.uuid().nullable(),
     sourceId: z.uuid(),
     attempt: z.int(),
     maxAttempts: z.int(),
     progress: z.unknown().meta({ description: "While it runs: phase, share (0 … 1), and rows and bytes per table." }),
-    result: z
-      .unknown()
-      .meta(
-        resultOf(
-          "discovery",
-          "backup",
-          "backup_verify",
-          "restore_preview",
-          "restore",
-          "tenant_erase",
-          "capture_setup",
-          "capture_teardown",
-        ),
-      ),
+    result: z.unknown().meta(resultOf(...JobName.options)),
     error: RunErrorView.nullable(),
     parentRunId: z.uuid().nullable(),
     requestedBy: z.string(),

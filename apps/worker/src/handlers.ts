@@ -5,7 +5,9 @@ import { verify } from "./handlers/backup-verify.ts";
 import { setUp } from "./handlers/capture-setup.ts";
 import { tearDown } from "./handlers/capture-teardown.ts";
 import { discover } from "./handlers/discovery.ts";
+import { history } from "./handlers/history.ts";
 import { restore } from "./handlers/restore.ts";
+import { restorePoint } from "./handlers/restore-point.ts";
 import { preview } from "./handlers/restore-preview.ts";
 import { erase } from "./handlers/tenant-erase.ts";
 import type { WorkerContext } from "./handlers/worker-context.ts";
@@ -22,5 +24,7 @@ export function createHandlers(worker: WorkerContext): Handlers<ClaimedRun, Outc
     tenant_erase: (task) => erase(worker, task),
     capture_setup: (task) => setUp(worker, task),
     capture_teardown: (task) => tearDown(worker, task),
+    restore_point: (task) => restorePoint(worker, task),
+    history: (task) => history(worker, task),
   } satisfies Handlers<ClaimedRun, Outcomes>;
 }

@@ -5,7 +5,9 @@ import type {
   CaptureSetupResult,
   CaptureTeardownResult,
   DiscoveryResult,
+  HistoryResult,
   JobName,
+  RestorePointResult,
   RestoreResult,
   TenantEraseResult,
 } from "@rowback/jobs";
@@ -25,6 +27,12 @@ export type RunOutcome =
       readonly result: (epoch: number) => CaptureSetupResult;
       readonly capture: SetupOutcome;
     }
-  | { readonly kind: "capture_teardown"; readonly result: CaptureTeardownResult };
+  | { readonly kind: "capture_teardown"; readonly result: CaptureTeardownResult }
+  | {
+      readonly kind: "restore_point";
+      readonly result: RestorePointResult;
+      readonly point: { readonly lsn: string; readonly at: bigint };
+    }
+  | { readonly kind: "history"; readonly result: HistoryResult };
 
 export type Outcomes = { readonly [J in JobName]: Extract<RunOutcome, { kind: J }> };

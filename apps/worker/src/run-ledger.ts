@@ -21,6 +21,7 @@ import {
   replaceProtectedTables,
   requeueRun,
   succeedBackupRun,
+  succeedRestorePointRun,
   succeedRestoreRun,
   succeedRun,
   turnCaptureOn,
@@ -121,6 +122,9 @@ async function recordSuccess(
   switch (outcome.kind) {
     case "backup":
       return succeedBackupRun(q, proof(claim), outcome.outcome, outcome.result);
+    case "restore_point":
+      return succeedRestorePointRun(q, proof(claim), outcome.point, outcome.result);
+    case "history":
     case "backup_verify":
     case "tenant_erase":
       return succeedRun(q, proof(claim), outcome.result);

@@ -39,9 +39,11 @@ export {
   undeleteBackup,
 } from "./tables/backup-deletion.ts";
 export {
+  BACKUP_ORIGINS,
   BACKUP_PURPOSES,
   BACKUP_TYPES,
   Backup,
+  type BackupOrigin,
   type BackupPurpose,
   type BackupType,
   type TableStats,
@@ -66,6 +68,7 @@ export {
   CaptureState,
   endEpoch,
   getCaptureState,
+  getCaptureStatus,
   listEpochs,
   listUncaptured,
   markRebased,
@@ -119,6 +122,7 @@ export {
   removeMember,
   setMember,
 } from "./tables/members.ts";
+export { listMomentBases, MomentBase } from "./tables/moment-bases.ts";
 export { addOperator, isOperator, removeOperator } from "./tables/operators.ts";
 export {
   type DiscoveredTableRow,
@@ -135,6 +139,13 @@ export {
 } from "./tables/publish-segments.ts";
 export { type Decision, type DecisionResult, decideRestore, expireRestores } from "./tables/restore-approvals.ts";
 export {
+  getRestorePoint,
+  insertRestorePointRun,
+  listRestorePoints,
+  RestorePoint,
+  succeedRestorePointRun,
+} from "./tables/restore-points.ts";
+export {
   type ChosenKeys,
   getRestore,
   getUndoOf,
@@ -144,6 +155,7 @@ export {
   type Restore,
   type RestoreFilter,
   type RestoreMode,
+  RestoreMoment,
   type RestoreOutcomeRow,
   recordPreRestoreBackup,
   succeedRestoreRun,

@@ -5,7 +5,9 @@ import {
   CaptureSetupParams,
   CaptureTeardownParams,
   DiscoveryParams,
+  HistoryParams,
   RestoreParams,
+  RestorePointParams,
   RestorePreviewParams,
   TenantEraseParams,
 } from "./run-params.ts";
@@ -114,6 +116,22 @@ export const JOBS = {
     payload: RunPayload,
     params: TenantEraseParams,
   },
+  restore_point: {
+    queue: "restores",
+    attempts: 3,
+    backoff: EAGER,
+    timeoutMs: 15 * MINUTES,
+    payload: RunPayload,
+    params: RestorePointParams,
+  },
+  history: {
+    queue: "restores",
+    attempts: 3,
+    backoff: EAGER,
+    timeoutMs: WHOLE_TENANT_MS,
+    payload: RunPayload,
+    params: HistoryParams,
+  },
 } as const satisfies Record<string, JobDefinition>;
 
 export type JobName = keyof typeof JOBS;
@@ -126,6 +144,8 @@ export const JobName = z.enum([
   "tenant_erase",
   "capture_setup",
   "capture_teardown",
+  "restore_point",
+  "history",
 ]) satisfies z.ZodType<JobName>;
 
 /** The kinds of one queue; they share its workers' hands and its limits. */

@@ -102,10 +102,28 @@ export const TenantEraseResult = z.object({
   certificateDigest: z.string(),
 });
 export type TenantEraseResult = z.infer<typeof TenantEraseResult>;
+const Decimal = z.string().regex(/^\d{1,20}$/);
+/** As in @rowback/recovery/plans. */
+const MomentLimit = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("time"), at: Decimal }),
+  z.strictObject({ kind: z.literal("lsn"), lsn: z.string().regex(/^[0-9a-f]{16}$/) }),
+  z.strictObject({ kind: z.literal("before"), xid: Decimal }),
+  z.strictObject({ kind: z.literal("snapshot"), pgSnapshot: z.string() }),
+]);
+
+/** A moment behind a base: what was asked for, up to which transaction that reaches, and the epoch of the log that leads there. */
+export const RunMoment = z.strictObject({
+  asked: z.record(z.string(), z.string()),
+  limit: MomentLimit,
+  epoch: z.int().positive(),
+});
+export type RunMoment = z.infer<typeof RunMoment>;
 
 /** What to bring back, and how; the same words in a preview and in the restore that applies it. */
 const RestoreRequestFields = {
   backupId: z.uuid(),
+  /** The backup is only the base: bring back what was at this moment. Null: the backup itself. */
+  moment: RunMoment.nullable().default(null),
   /** `exact`: the tables as they were. `missing_only`: bring back deleted rows, keep newer ones. */
   mode: z.enum(["exact", "missing_only"]),
   tables: Tables,
@@ -155,3 +173,50 @@ export const RestoreResult = z.object({
   warnings: z.array(z.string()),
 });
 export type RestoreResult = z.infer<typeof RestoreResult>;
+
+export const RestorePointParams = z.strictObject({ name: z.string().min(1).max(200) });
+export type RestorePointParams = z.infer<typeof RestorePointParams>;
+
+/** The point's name, its place in the WAL (`X/X`), and when it was written. */
+export const RestorePointResult = z.object({ name: z.string(), lsn: z.string(), at: z.string() });
+export type RestorePointResult = z.infer<typeof RestorePointResult>;
+
+export const HistoryParams = z.strictObject({
+  table: TableLabel,
+  /** The key's values as text, in the order of the key's columns. */
+  key: z.array(z.string()).min(1),
+  /** The base that the history begins with, and the epoch of the log behind it. */
+  backupId: z.uuid(),
+  epoch: z.int().positive(),
+  limit: z.int().min(1).max(500),
+  /** `next` of the page before. */
+  after: z.string().nullable(),
+});
+export type HistoryParams = z.infer<typeof HistoryParams>;
+
+/** A row's values as PostgreSQL prints them, by column. */
+const RowImage = z.record(z.string(), z.string().nullable());
+
+/** The versions of one row, oldest first. */
+export const HistoryResult = z.object({
+  table: z.string(),
+  key: z.array(z.string()),
+  versions: z.array(
+    z.object({
+      /** `base`: as the oldest backup at hand has it; `gone`: the row belongs to another tenant, or has another key, since. */
+      operation: z.enum(["base", "insert", "update", "delete", "truncate", "gone"]),
+      /** ISO 8601 with microseconds. */
+      at: z.string(),
+      /** Null for `base`. */
+      transaction: z.string().nullable(),
+      lsn: z.string().nullable(),
+      /** The row afterwards; null: it is gone. */
+      row: RowImage.nullable(),
+      /** Columns whose value is another than before; empty for inserts and deletes. */
+      changed: z.array(z.string()),
+    }),
+  ),
+  /** The next page's cursor, or null. */
+  next: z.string().nullable(),
+});
+export type HistoryResult = z.infer<typeof HistoryResult>;

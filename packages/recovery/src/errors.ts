@@ -114,6 +114,16 @@ export const ERROR_CATALOG = {
     status: 422,
     summary: "The master key at hand is not the one that wrapped the data key.",
   },
+  moment_unreachable: {
+    retryable: false,
+    status: 422,
+    summary: "No backup and change log reach this moment: it lies outside the recovery window, or in a gap of it.",
+  },
+  chain_broken: {
+    retryable: false,
+    status: 422,
+    summary: "A backup that this one stands on is missing, or is not the one it was made on.",
+  },
   change_log_damaged: {
     retryable: false,
     status: 422,

@@ -25,7 +25,11 @@ export { type SetupContext, type SetupOutcome, setUpCapture, tearDownCapture } f
 export { createSlot, dropSlot, freeSlot, readSlot, type SlotStart, type SlotState } from "./changes/capture/slot.ts";
 export { type MergeRequest, mergeSegments } from "./changes/compaction/merge.ts";
 export { planMerge } from "./changes/compaction/plan.ts";
+export { readHistory } from "./changes/history/run.ts";
 export type { WrittenSegment } from "./changes/log/segment-writer.ts";
+export type { SegmentPlace } from "./changes/moment/moment-log.ts";
+export { type MomentRequest, openMoment } from "./changes/moment/open-moment.ts";
+export { writeRestorePoint } from "./changes/moment/restore-point.ts";
 export { type PurgeOutcome, purgeTenant } from "./erasure/purge.ts";
 export { CatalogCache, readCatalog } from "./postgres/catalog.ts";
 export { findTable } from "./postgres/catalog-lookup.ts";
@@ -36,5 +40,6 @@ export { openSource, type Source, type SourceClient } from "./postgres/source.ts
 export { toRecoveryError } from "./postgres/source-error.ts";
 export { applyRestore } from "./restore/apply.ts";
 export { type CommitMark, settleTransaction, type TransactionFate } from "./restore/commit-mark.ts";
+export type { OpenTarget } from "./restore/prepare.ts";
 export { previewRestore } from "./restore/preview.ts";
 export type { Clock, Log, Progress, TableProgress, VerbContext } from "./verb-context.ts";

@@ -39,6 +39,11 @@ POST   /v1/restores/:id/cancel        | 401     403       403     yes     yes   
 POST   /v1/restores/:id/approve       | 401     403       403     403     yes    yes    403       403
 POST   /v1/restores/:id/reject        | 401     403       403     403     yes    yes    403       403
 
+GET    /v1/recovery-window            | 401     403       yes     yes     yes    yes    403       yes
+POST   /v1/restore-points             | 401     403       403     yes     yes    yes    403       yes
+GET    /v1/restore-points             | 401     403       yes     yes     yes    yes    403       yes
+GET    /v1/history                    | 401     403       403     yes     yes    yes    403       yes
+
 POST   /v1/sources                    | 401     403       403     403     403    403    yes       403
 GET    /v1/sources                    | 401     403       403     403     403    403    yes       403
 GET    /v1/sources/:id                | 401     403       403     403     403    403    yes       403

@@ -7,14 +7,13 @@ import { requirePermission } from "../auth/authenticate.ts";
 import { tenantCallerOf } from "../auth/caller.ts";
 import { cancelledRun, readableBackup } from "../backup-state.ts";
 import type { ApiContext } from "../context.ts";
-import { tablesOfBackup } from "../known-tables.ts";
 import { notFound } from "../problem.ts";
 import { IdParams, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
 import {
   ApplyRestore,
   agreedPreview,
   checkTarget,
-  chosenRows,
+  chosenTarget,
   PreviewRestore,
   UndoRestore,
   undoableRestore,
@@ -63,11 +62,9 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
           const earlier = await earlierRun(client, asked, { tenantId });
           if (earlier !== null) return earlier;
           await checkTarget(db, caller, request.body.targetSourceId);
-          const backup = await readableBackup(client, request.body.backupId);
-          const params = RestorePreviewParams.parse({
-            ...request.body,
-            ...chosenRows(request.body, tablesOfBackup(backup)),
-          });
+          const { target, ...wish } = request.body;
+          const { backup, rows, moment } = await chosenTarget(client, request.body);
+          const params = RestorePreviewParams.parse({ ...wish, ...rows, backupId: backup.id, moment });
           const inserted = await insertRestoreRun(
             client,
             { ...asked, tenantId, sourceId: backup.sourceId, params },

@@ -180,7 +180,11 @@ async function claimed(db: ControlDatabase, runId: string): Promise<{ runId: str
 }
 
 /** Ends a backup well, as a worker would. */
-export async function finishBackup(db: ControlDatabase, backupId: string): Promise<void> {
+export async function finishBackup(
+  db: ControlDatabase,
+  backupId: string,
+  snapshot: Partial<BackupOutcomeRow["snapshot"]> = {},
+): Promise<void> {
   const fingerprint = { rows: 2, sum: "0123456789abcdef" };
   const outcome: BackupOutcomeRow = {
     rowCount: 2,
@@ -188,7 +192,7 @@ export async function finishBackup(db: ControlDatabase, backupId: string): Promi
     storedBytes: 10,
     objectCount: 2,
     manifestSha256: "0".repeat(64),
-    snapshot: { lsn: "0/1", at: new Date() },
+    snapshot: { lsn: "0/1", at: new Date(), pgSnapshot: "10:10:", endLsn: "00000000016b3750", ...snapshot },
     serverVersion: "18.0",
     tables: ["public.orders", "public.items"].map((table) => ({ table, rows: 1, rawBytes: 10, fingerprint })),
   };

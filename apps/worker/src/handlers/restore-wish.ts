@@ -1,13 +1,17 @@
 import { type ClaimedRun, getRestore, getRun, type Tenant } from "@rowback/db";
 import { type ApplyRestoreParams, RestoreParams, type UndoRestoreParams } from "@rowback/jobs";
+import type { OpenTarget } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { changedTables, RestoreExpectation, RestorePlan, type RestoreRequest } from "@rowback/recovery/plans";
+import { targetOf } from "./moment-target.ts";
 import { storedBackup } from "./stored-backup.ts";
 import type { WorkerContext } from "./worker-context.ts";
 
 /** A restore as its run asks for it, ready to be applied. */
 export interface PlannedRestore {
   readonly request: RestoreRequest;
+  /** How to open what is brought back, where that is a moment and not the backup itself. */
+  readonly openTarget: OpenTarget | undefined;
   /** The database that is changed. */
   readonly sourceId: string;
   /** What must still be true of the live data; null: whatever is there may be overwritten. */
@@ -22,8 +26,10 @@ export async function planRestore(worker: WorkerContext, run: ClaimedRun, tenant
   const params = RestoreParams.parse(run.params);
   const planned =
     "undoOf" in params ? await planUndo(worker, tenant, params) : await planApply(worker, run, tenant, params);
-  const { manifestSha256 } = await storedBackup(worker, tenant.id, planned.request.backupId);
-  return { ...planned, request: { ...planned.request, manifestSha256 } };
+  const backup = await storedBackup(worker, tenant.id, planned.request.backupId);
+  const { manifestSha256 } = backup;
+  const openTarget = targetOf(worker.control, tenant, backup, "undoOf" in params ? null : params.moment);
+  return { ...planned, request: { ...planned.request, manifestSha256 }, openTarget };
 }
 
 async function planApply(
@@ -31,8 +37,8 @@ async function planApply(
   run: ClaimedRun,
   tenant: Tenant,
   params: ApplyRestoreParams,
-): Promise<PlannedRestore> {
-  const { previewRunId, planDigest, targetSourceId, ...wish } = params;
+): Promise<Omit<PlannedRestore, "openTarget">> {
+  const { previewRunId, planDigest, targetSourceId, moment: _, ...wish } = params;
   const preview = await getRun(worker.control, previewRunId);
   if (preview === null || preview.tenantId !== tenant.id || preview.status !== "succeeded") {
     throw new RecoveryError("not_found", "The restore's preview is not there.", { hint: "Preview again." });
@@ -58,7 +64,11 @@ function firesTriggers(plan: RestorePlan): boolean {
   );
 }
 
-async function planUndo(worker: WorkerContext, tenant: Tenant, params: UndoRestoreParams): Promise<PlannedRestore> {
+async function planUndo(
+  worker: WorkerContext,
+  tenant: Tenant,
+  params: UndoRestoreParams,
+): Promise<Omit<PlannedRestore, "openTarget">> {
   const undone = await getRestore(worker.control, params.undoOf);
   if (undone === null || undone.tenantId !== tenant.id || undone.status !== "succeeded") {
     throw new RecoveryError("not_found", "The restore to undo is not there, or never succeeded.");

@@ -58,7 +58,7 @@ async function backUpBefore(
 async function apply(
   worker: WorkerContext,
   task: RunTask,
-  { request, sourceId, expect, undoOf }: PlannedRestore,
+  { request, sourceId, expect, undoOf, openTarget }: PlannedRestore,
   before: PreRestoreBackup | null,
 ): Promise<RestoreResult> {
   const resultOf = (outcome: RestoreOutcome): RestoreResult => ({
@@ -70,11 +70,15 @@ async function apply(
     return await worker.sources.use(sourceId, (pooled) =>
       withCommitIntent(worker, task, sourceId, async (announce) =>
         resultOf(
-          await applyRestore(verbContext(worker, task, pooled), {
-            ...request,
-            expect: expect ?? before?.expect ?? null,
-            beforeCommit: (mark, outcome) => announce(mark, resultOf(outcome)),
-          }),
+          await applyRestore(
+            verbContext(worker, task, pooled),
+            {
+              ...request,
+              expect: expect ?? before?.expect ?? null,
+              beforeCommit: (mark, outcome) => announce(mark, resultOf(outcome)),
+            },
+            openTarget,
+          ),
         ),
       ),
     );

@@ -19,6 +19,8 @@ export function scripted(script: (task: RunTask) => Promise<unknown>): Required<
       tenant_erase: refuse,
       capture_setup: refuse,
       capture_teardown: refuse,
+      restore_point: refuse,
+      history: refuse,
       backup_verify: async (task) => {
         await script(task);
         return {

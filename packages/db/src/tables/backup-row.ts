@@ -6,6 +6,10 @@ import { RunError } from "./run-row.ts";
 export const BACKUP_TYPES = ["full", "incremental"] as const;
 export type BackupType = (typeof BACKUP_TYPES)[number];
 
+/** Whether the source gave the rows, or an earlier backup and the change log. */
+export const BACKUP_ORIGINS = ["source", "log"] as const;
+export type BackupOrigin = (typeof BACKUP_ORIGINS)[number];
+
 export const BACKUP_PURPOSES = ["manual", "pre_restore", "rebase"] as const;
 export type BackupPurpose = (typeof BACKUP_PURPOSES)[number];
 
@@ -37,6 +41,7 @@ export const Backup = z.object({
   manifestSha256: z.string().nullable(),
   snapshotLsn: z.string().nullable(),
   snapshotAt: z.date().nullable(),
+  madeFrom: z.enum(BACKUP_ORIGINS),
   serverVersion: z.string().nullable(),
   /** The data key that sealed it; null: stored in clear. */
   keyId: z.uuid().nullable(),
@@ -62,6 +67,7 @@ export const BACKUP_COLUMNS = `b.run_id AS id, b.tenant_id AS "tenantId", b.sour
   b.parent_backup_id AS "parentBackupId", b.base_backup_id AS "baseBackupId", b.tables, b.row_count AS "rowCount",
   b.raw_bytes AS "rawBytes", b.stored_bytes AS "storedBytes", b.object_count AS "objectCount",
   b.manifest_sha256 AS "manifestSha256", b.snapshot_lsn AS "snapshotLsn", b.snapshot_at AS "snapshotAt",
+  b.made_from AS "madeFrom",
   b.server_version AS "serverVersion", b.key_id AS "keyId", b.table_stats AS "tableStats",
   coalesce(r.result -> 'warnings', '[]') AS warnings, b.deleted_at AS "deletedAt",
   b.purge_started_at AS "purgeStartedAt", b.purged_at AS "purgedAt", r.status, r.progress, r.error,

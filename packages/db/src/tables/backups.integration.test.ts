@@ -30,7 +30,12 @@ const OUTCOME: BackupOutcomeRow = {
   storedBytes: 4_000,
   objectCount: 2,
   manifestSha256: "ab".repeat(32),
-  snapshot: { lsn: "0/1DBFC00", at: new Date("2026-11-23T22:00:00Z") },
+  snapshot: {
+    lsn: "0/1DBFC00",
+    at: new Date("2026-11-23T22:00:00Z"),
+    pgSnapshot: "10:10:",
+    endLsn: "00000000016b3750",
+  },
   serverVersion: "18.1",
   tables: [{ table: "public.orders", rows: 5, rawBytes: 40_000, fingerprint: { rows: "5", sum: "f00" } }],
 };

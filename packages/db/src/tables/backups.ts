@@ -4,7 +4,14 @@ import { cursorAt, type Page, type PageRequest, pageOf, readPage } from "../page
 import { allRows, firstRow, Int8, jsonb } from "../rows.ts";
 import type { RunState } from "../run-states.ts";
 import type { TenantClient } from "../tenant-context.ts";
-import { BACKUP_COLUMNS, Backup, type BackupPurpose, type BackupType, type TableStats } from "./backup-row.ts";
+import {
+  BACKUP_COLUMNS,
+  Backup,
+  type BackupOrigin,
+  type BackupPurpose,
+  type BackupType,
+  type TableStats,
+} from "./backup-row.ts";
 import { type InsertRunResult, insertRunWith, type NewRun } from "./insert-run.ts";
 import { SUCCEED_RUN } from "./run-claims.ts";
 import type { RunClaim } from "./run-row.ts";
@@ -14,6 +21,8 @@ export interface NewBackup {
   readonly purpose: BackupPurpose;
   /** `schema.table` names; null: every protected table. */
   readonly tables: readonly string[] | null;
+  /** `source` unless told. */
+  readonly madeFrom?: BackupOrigin;
   /** Of an incremental one: what it stands on, and the full one below all. */
   readonly parent?: { readonly parentBackupId: string; readonly baseBackupId: string };
 }
@@ -35,6 +44,7 @@ export function insertBackupRun(
         parent_backup_id: backup.parent?.parentBackupId ?? null,
         base_backup_id: backup.parent?.baseBackupId ?? null,
         tables: jsonb(backup.tables),
+        made_from: backup.madeFrom ?? "source",
       },
     },
   );
@@ -47,7 +57,13 @@ export interface BackupOutcomeRow {
   readonly storedBytes: number;
   readonly objectCount: number;
   readonly manifestSha256: string;
-  readonly snapshot: { readonly lsn: string; readonly at: Date };
+  readonly snapshot: {
+    readonly lsn: string;
+    readonly at: Date;
+    /** `pg_current_snapshot()`, and a WAL position read after it (16 hexadecimal digits). */
+    readonly pgSnapshot: string;
+    readonly endLsn: string;
+  };
   readonly serverVersion: string;
   /** The data key that sealed it. */
   readonly keyId?: string | null | undefined;
@@ -69,7 +85,7 @@ export async function succeedBackupRun(
     name: "succeed_backup_run",
     text: `WITH run AS (${SUCCEED_RUN})
 UPDATE backup_jobs b SET row_count = $4, raw_bytes = $5, stored_bytes = $6, object_count = $7, manifest_sha256 = $8,
-  snapshot_lsn = $9, snapshot_at = $10, server_version = $11, table_stats = $12, key_id = $13
+  snapshot_lsn = $9, snapshot_at = $10, server_version = $11, table_stats = $12, key_id = $13, snapshot = $14, snapshot_end_lsn = $15
 FROM run WHERE b.run_id = run.id`,
     values: [
       claim.runId,
@@ -85,6 +101,8 @@ FROM run WHERE b.run_id = run.id`,
       outcome.serverVersion,
       jsonb(outcome.tables),
       outcome.keyId ?? null,
+      outcome.snapshot.pgSnapshot,
+      outcome.snapshot.endLsn,
     ],
   });
   return updated.rowCount === 1;

@@ -62,6 +62,18 @@ export async function getCaptureState(q: Queryable, sourceId: string): Promise<C
   return firstRow(result, CaptureState);
 }
 
+const CaptureStatus = CaptureState.pick({ status: true, problem: true });
+export type CaptureStatus = z.infer<typeof CaptureStatus>;
+
+/** What a tenant may know of its source's capture; null when that was never set up. */
+export async function getCaptureStatus(q: Queryable, sourceId: string): Promise<CaptureStatus | null> {
+  const result = await q.query({
+    text: "SELECT c.status, c.problem FROM capture_states c WHERE c.source_id = $1",
+    values: [sourceId],
+  });
+  return firstRow(result, CaptureStatus);
+}
+
 /** The epochs of a source, oldest first. */
 export async function listEpochs(q: Queryable, sourceId: string): Promise<CaptureEpoch[]> {
   const result = await q.query({

@@ -33,7 +33,7 @@ export type InsertRunResult =
 
 /** A row that belongs to the run and is written by the same statement: `columns` of `table`, beside run_id, tenant_id and source_id. */
 export interface Companion {
-  readonly table: "backup_jobs" | "restore_jobs";
+  readonly table: "backup_jobs" | "restore_jobs" | "restore_points";
   readonly columns: Readonly<Record<string, unknown>>;
   /** SQL for further columns, of the run's row called `r`. */
   readonly computed?: Readonly<Record<string, string>>;

@@ -15,12 +15,18 @@ export type RestoreMode = (typeof RESTORE_MODES)[number];
 const ChosenKeys = z.object({ table: z.string(), keys: z.array(z.array(z.string())) });
 export type ChosenKeys = z.infer<typeof ChosenKeys>;
 
+/** What was asked for, and up to which transaction that reaches; JSON here: recovery knows their shapes. */
+export const RestoreMoment = z.object({ asked: Json, limit: Json });
+export type RestoreMoment = z.infer<typeof RestoreMoment>;
+
 /** A restore, or a preview of one, with the run it is. `id` is the run's id. */
 export const Restore = Run.omit({ kind: true, tenantId: true }).extend({
   kind: z.enum(["restore_preview", "restore"]),
   tenantId: z.uuid(),
   targetSourceId: z.uuid(),
   backupId: z.uuid(),
+  /** Where it aims, with the backup as its base; null: at the backup itself. */
+  moment: RestoreMoment.nullable(),
   previewRunId: z.uuid().nullable(),
   mode: z.enum(RESTORE_MODES),
   tables: z.array(z.string()).nullable(),
@@ -39,7 +45,7 @@ export const Restore = Run.omit({ kind: true, tenantId: true }).extend({
 });
 export type Restore = z.infer<typeof Restore>;
 
-const RESTORE_COLUMNS = `${RUN_COLUMNS}, j.target_source_id AS "targetSourceId", j.backup_id AS "backupId",
+const RESTORE_COLUMNS = `${RUN_COLUMNS}, j.target_source_id AS "targetSourceId", j.backup_id AS "backupId", j.moment,
   j.preview_run_id AS "previewRunId", j.mode, j.tables, j.keys, j.plan_digest AS "planDigest",
   j.pre_restore_backup_id AS "preRestoreBackupId", j.undo_of AS "undoOf", j.changes, j.fingerprints_after AS "fingerprintsAfter",
   j.approval_expires_at AS "approvalExpiresAt", j.approval_decision AS "approvalDecision",
@@ -57,6 +63,7 @@ export interface NewRestore {
   /** Where the rows go; the run's own source, unless another database was asked for. */
   readonly targetSourceId: string;
   readonly backupId: string;
+  readonly moment?: RestoreMoment | null | undefined;
   readonly mode: RestoreMode;
   /** `schema.table` names; null: all of the backup. */
   readonly tables: readonly string[] | null;
@@ -82,6 +89,7 @@ export function insertRestoreRun(
     columns: {
       target_source_id: restore.targetSourceId,
       backup_id: restore.backupId,
+      moment: jsonb(restore.moment ?? null),
       preview_run_id: restore.previewRunId ?? null,
       mode: restore.mode,
       tables: jsonb(restore.tables),

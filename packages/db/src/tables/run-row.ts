@@ -11,6 +11,8 @@ export const RUN_KINDS = [
   "tenant_erase",
   "capture_setup",
   "capture_teardown",
+  "restore_point",
+  "history",
 ] as const;
 export type RunKind = (typeof RUN_KINDS)[number];
 

@@ -139,7 +139,7 @@ describe("erasure", () => {
         storedBytes: 7,
         objectCount: 2,
         manifestSha256: "0",
-        snapshot: { lsn: "0/0", at: new Date() },
+        snapshot: { lsn: "0/0", at: new Date(), pgSnapshot: "10:10:", endLsn: "00000000016b3750" },
         serverVersion: "18",
         tables: [],
       };

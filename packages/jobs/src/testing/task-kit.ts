@@ -21,6 +21,8 @@ export function handlersOf(
     tenant_erase: handler,
     capture_setup: handler,
     capture_teardown: handler,
+    restore_point: handler,
+    history: handler,
     ...others,
   };
 }

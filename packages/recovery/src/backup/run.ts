@@ -8,6 +8,7 @@ import { type CatalogCache, readCatalog } from "../postgres/catalog.ts";
 import { readDdl } from "../postgres/ddl.ts";
 import { planScopes } from "../postgres/discovery.ts";
 import { holdTables } from "../postgres/hold-tables.ts";
+import { lsnDigits } from "../postgres/lsn.ts";
 import { type Snapshot, type SnapshotInfo, withSnapshot } from "../postgres/snapshot.ts";
 import { SESSION_SETTINGS } from "../postgres/source.ts";
 import { toRecoveryError } from "../postgres/source-error.ts";
@@ -53,7 +54,14 @@ export interface BackupOutcome {
   readonly storedBytes: number;
   readonly objectCount: number;
   readonly manifestSha256: string;
-  readonly snapshot: { readonly lsn: string; readonly at: Date };
+  readonly snapshot: {
+    readonly lsn: string;
+    readonly at: Date;
+    /** `pg_current_snapshot()` */
+    readonly pgSnapshot: string;
+    /** A WAL position read after the snapshot: 16 hexadecimal digits. */
+    readonly endLsn: string;
+  };
   readonly serverVersion: string;
   /** The data key that sealed it; null: stored in clear. */
   readonly keyId: string | null;
@@ -216,7 +224,7 @@ function outcomeOf(
     storedBytes: parts.reduce((sum, part) => sum + part.bytes, stored.bytes),
     objectCount: parts.length + 1,
     manifestSha256: stored.sha256,
-    snapshot: { lsn: info.lsn, at: info.at },
+    snapshot: { lsn: info.lsn, at: info.at, pgSnapshot: info.pgSnapshot, endLsn: lsnDigits(info.endLsn) },
     serverVersion: info.serverVersion,
     keyId: manifest.encryption?.keyId ?? null,
     warnings,

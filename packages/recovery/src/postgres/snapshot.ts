@@ -9,7 +9,9 @@ export interface SnapshotInfo {
   readonly pgSnapshot: string;
   /** WAL position taken just before the snapshot: every change the snapshot does not show is still to come after it. */
   readonly lsn: string;
-  /** The source's clock. */
+  /** WAL position read after the snapshot: whatever the snapshot shows was committed before it. */
+  readonly endLsn: string;
+  /** The source's clock, after the snapshot. */
   readonly at: Date;
   /** `18.4`, as `server_version` has it. */
   readonly serverVersion: string;
@@ -76,6 +78,7 @@ export function withSnapshot<T>(
 const Begun = z.object({
   pgSnapshot: z.string(),
   lsn: z.string(),
+  endLsn: z.string(),
   at: z.date(),
   serverVersion: z.string(),
   serverVersionNumber: z.coerce.number().int(),
@@ -98,6 +101,8 @@ async function begin(leader: SourceClient, exportIt: boolean): Promise<z.infer<t
     ${applySessionSettings("transaction")};
     SELECT pg_catalog.pg_current_snapshot()::text AS "pgSnapshot",
       pg_catalog.current_setting('rowback.lsn') AS lsn,
+      (CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+        ELSE pg_catalog.pg_current_wal_insert_lsn() END)::text AS "endLsn",
       pg_catalog.clock_timestamp() AS at,
       pg_catalog.current_setting('server_version') AS "serverVersion",
       pg_catalog.current_setting('server_version_num') AS "serverVersionNumber",

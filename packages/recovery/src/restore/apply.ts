@@ -11,7 +11,14 @@ import { lockRows, writeDifference } from "./execute.ts";
 import { checkIntegrity } from "./integrity.ts";
 import { hasBackupColumns, measureStored } from "./measure.ts";
 import type { PlanConflict, RestoreExpectation, RestoreOutcome, RestoreRequest, SchemaDrift } from "./plan.ts";
-import { type OpenedRestore, openArchive, openRestore, type PreparedRestore, prepareRestore } from "./prepare.ts";
+import {
+  type OpenedRestore,
+  type OpenTarget,
+  openArchive,
+  openRestore,
+  type PreparedRestore,
+  prepareRestore,
+} from "./prepare.ts";
 import { missingPrivileges } from "./preview.ts";
 import { advanceSequences } from "./sequences.ts";
 import type { RestoreSession } from "./session.ts";
@@ -43,8 +50,9 @@ export async function applyRestore(
     /** Called with what is about to be committed, and where to ask whether it was; when it throws, nothing is. */
     readonly beforeCommit?: (mark: CommitMark, outcome: RestoreOutcome) => Promise<void>;
   },
+  openTarget: OpenTarget = openArchive,
 ): Promise<RestoreOutcome> {
-  const archive = await openArchive(ctx, request);
+  const archive = await openTarget(ctx, request);
   return ctx.source.connect(
     async (client) => {
       await client.query("BEGIN ISOLATION LEVEL READ COMMITTED");

@@ -40,6 +40,9 @@ export interface PreparedRestore {
   readonly digest: string;
 }
 
+/** Opens what a restore brings back: a backup, or a moment. */
+export type OpenTarget = (ctx: VerbContext, request: RestoreRequest) => Promise<BackupArchive>;
+
 /** Opens the backup a request names. @throws RecoveryError `archive_damaged`, `manifest_*`, `key_*`, `invalid_request` */
 export async function openArchive(ctx: VerbContext, request: RestoreRequest): Promise<BackupArchive> {
   const { tenantId, backupId, manifestSha256 } = request;

@@ -2,7 +2,14 @@ import type { SourceClient } from "../postgres/source.ts";
 import type { VerbContext } from "../verb-context.ts";
 import { isChanged, type TableDifference } from "./difference.ts";
 import type { RestorePlan, RestoreRequest, RowOperation, TablePlan } from "./plan.ts";
-import { type OpenedRestore, openArchive, openRestore, type PreparedRestore, prepareRestore } from "./prepare.ts";
+import {
+  type OpenedRestore,
+  type OpenTarget,
+  openArchive,
+  openRestore,
+  type PreparedRestore,
+  prepareRestore,
+} from "./prepare.ts";
 import { sampleRows } from "./samples.ts";
 import { plannedTriggers } from "./triggers.ts";
 
@@ -12,8 +19,12 @@ import { plannedTriggers } from "./triggers.ts";
  *
  * @throws RecoveryError `archive_damaged`, `manifest_*`, `unknown_table`, `invalid_request`, `source_*`, `store_*`, `cancelled`
  */
-export async function previewRestore(ctx: VerbContext, request: RestoreRequest): Promise<RestorePlan> {
-  const archive = await openArchive(ctx, request);
+export async function previewRestore(
+  ctx: VerbContext,
+  request: RestoreRequest,
+  openTarget: OpenTarget = openArchive,
+): Promise<RestorePlan> {
+  const archive = await openTarget(ctx, request);
   return ctx.source.connect(
     (client) =>
       inRolledBackSnapshot(client, async () => {

@@ -1,0 +1,46 @@
+import { type Backup, listSegments, type Queryable, type Tenant } from "@rowback/db";
+import type { RunMoment } from "@rowback/jobs";
+import { type MomentRequest, type OpenTarget, openMoment, type SegmentPlace } from "@rowback/recovery";
+
+/** What a restore's run brings back: nothing special for the backup itself, else how to open the moment behind it. */
+export function targetOf(
+  control: Queryable,
+  tenant: Tenant,
+  base: Backup,
+  moment: RunMoment | null,
+): OpenTarget | undefined {
+  if (moment === null) return undefined;
+  const { limit, epoch } = moment;
+  return (ctx) =>
+    openMoment(ctx, { ...baseOf(tenant, base), limit, segments: segmentsOf(control, tenant, epoch, limit) });
+}
+
+/** A backup as the base of a moment. */
+export function baseOf(
+  tenant: Tenant,
+  { id, manifestSha256 }: Backup,
+): Pick<MomentRequest, "tenantId" | "tenantKey" | "backupId" | "manifestSha256"> {
+  return { tenantId: tenant.id, tenantKey: tenant.key, backupId: id, manifestSha256 };
+}
+
+/** The segments of an epoch that may hold something of the tenant, up to a limit where that narrows them. */
+export function segmentsOf(
+  control: Queryable,
+  { sourceId, key }: Tenant,
+  epoch: number,
+  limit: RunMoment["limit"] | null,
+): MomentRequest["segments"] {
+  const until =
+    limit?.kind === "time" ? { untilAt: BigInt(limit.at) } : limit?.kind === "lsn" ? { untilLsn: limit.lsn } : {};
+  return async function* (fromXid): AsyncGenerator<SegmentPlace> {
+    for await (const { objectKey, storedBytes } of listSegments(control, {
+      sourceId,
+      epoch,
+      tenantKey: key,
+      fromXid,
+      ...until,
+    })) {
+      yield { key: objectKey, bytes: storedBytes };
+    }
+  };
+}
