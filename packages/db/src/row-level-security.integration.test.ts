@@ -7,6 +7,7 @@ import { insertApiKey } from "./tables/api-keys.ts";
 import { insertAuditEntry } from "./tables/audit-log.ts";
 import { setMember } from "./tables/members.ts";
 import { replaceProtectedTables } from "./tables/protected-tables.ts";
+import { insertRestorePointRun } from "./tables/restore-points.ts";
 import { insertRestoreRun } from "./tables/restores.ts";
 import { insertSource } from "./tables/sources.ts";
 import { updateTenantSettings } from "./tables/tenant-settings.ts";
@@ -58,6 +59,9 @@ async function fillEveryTable(tenantId: string): Promise<void> {
       { kind: "restore_preview", tenantId, sourceId, maxAttempts: 1, requestedBy: "user-1" },
       { targetSourceId: sourceId, backupId, mode: "exact", tables: null, keys: null },
     ),
+  );
+  createdId(
+    await insertRestorePointRun(db.system, { tenantId, sourceId, maxAttempts: 1, requestedBy: "user-1" }, "before"),
   );
   await setMember(db.system, { userId: "user-1", tenantId, role: "owner" });
   await updateTenantSettings(db.system, tenantId, { backupsPerHour: 11 });
