@@ -1,4 +1,4 @@
-import type { RestorePoint } from "@rowback/db";
+import { type RestorePoint, RUN_STATES } from "@rowback/db";
 import { isoOfMicros } from "@rowback/recovery/plans";
 import { z } from "zod";
 
@@ -7,7 +7,7 @@ export const RestorePointView = z
   .object({
     id: z.uuid(),
     name: z.string(),
-    status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
+    status: z.enum(RUN_STATES),
     at: z
       .string()
       .nullable()
