@@ -9,7 +9,7 @@ export type AuditAction =
   | "backup.delete"
   | "backup.undelete"
   | "backup.verify"
-  | "restore_point.create"
+  | "restore-point.create"
   | "history.read"
   | "restore.preview"
   | "restore.apply"

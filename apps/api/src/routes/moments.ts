@@ -51,7 +51,7 @@ export function momentRoutes(api: ApiContext): FastifyPluginAsyncZod {
     app.get(
       "/v1/recovery-window",
       {
-        config: { access: "backup:read" },
+        config: { access: "backup:read", auditNoun: "recovery-window" },
         schema: {
           tags: ["moments"],
           summary: "The moments the tenant can be brought back to, the gaps, and how far the capture is behind",
@@ -64,7 +64,7 @@ export function momentRoutes(api: ApiContext): FastifyPluginAsyncZod {
     app.post(
       "/v1/restore-points",
       {
-        config: { access: "backup:create" },
+        config: { access: "backup:create", auditNoun: "restore-point" },
         handlerTimeout: RUN_TIMEOUT_MS,
         schema: {
           tags: ["moments"],
@@ -93,7 +93,7 @@ export function momentRoutes(api: ApiContext): FastifyPluginAsyncZod {
           const inserted = await insertRestorePointRun(client, { ...asked, tenantId, sourceId, params }, params.name);
           const { run, isNew } = insertedRun(inserted, tenantId);
           if (isNew)
-            await audit(client, request, { action: "restore_point.create", tenantId, runId: run.id, after: params });
+            await audit(client, request, { action: "restore-point.create", tenantId, runId: run.id, after: params });
           return run;
         });
         return answerWithRun(api, request, reply, run);
@@ -103,7 +103,7 @@ export function momentRoutes(api: ApiContext): FastifyPluginAsyncZod {
     app.get(
       "/v1/restore-points",
       {
-        config: { access: "backup:read" },
+        config: { access: "backup:read", auditNoun: "restore-point" },
         schema: {
           tags: ["moments"],
           summary: "The tenant's restore points, newest first",
@@ -122,7 +122,7 @@ export function momentRoutes(api: ApiContext): FastifyPluginAsyncZod {
     app.get(
       "/v1/history",
       {
-        config: { access: "restore:preview" },
+        config: { access: "restore:preview", auditNoun: "history" },
         handlerTimeout: RUN_TIMEOUT_MS,
         schema: {
           tags: ["moments"],

@@ -61,6 +61,18 @@ export const ROUTE_CASES: Readonly<Record<string, RouteCase>> = {
   "POST /v1/restores/:id/approve": owner("restore.approve", on("waitingRestore", "/v1/restores/", "/approve")),
   "POST /v1/restores/:id/reject": owner("restore.reject", on("waitingRestore", "/v1/restores/", "/reject")),
 
+  "GET /v1/recovery-window": owner("recovery-window.read", path("/v1/recovery-window")),
+  "POST /v1/restore-points": owner("restore-point.create", async () => ({
+    path: "/v1/restore-points",
+    body: { name: `before ${randomUUID()}` },
+  })),
+  "GET /v1/restore-points": owner("restore-point.read", path("/v1/restore-points")),
+  "GET /v1/history": owner("history.read", async (id) => {
+    await id("capturedBackup");
+    // The answer is the same run, whoever's backup that was.
+    return { path: "/v1/history?table=orders&key=1", headers: { "idempotency-key": "history" } };
+  }),
+
   "POST /v1/sources": operator("source.create", async () => ({
     path: "/v1/sources",
     body: { name: `source ${randomUUID()}`, connection: "env:X", tenancy: { mode: "column", column: "t" } },

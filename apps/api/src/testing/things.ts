@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import {
+  beginEpoch,
   claimRun,
   listRestores,
   recordPreRestoreBackup,
@@ -43,6 +44,13 @@ const backup: Maker = async (api, tenant) => {
   const id = await queuedBackup(api, tenant);
   await finishBackup(api.db, id);
   return id;
+};
+
+/** One that the change log goes on from. */
+const capturedBackup: Maker = async (api, tenant) => {
+  await capture(api, tenant);
+  await beginEpoch(api.db.system, { sourceId: tenant.sourceId, startXid: 1n, startLsn: "0".repeat(16), startedAt: 0n });
+  return backup(api, tenant);
 };
 
 const deletedBackup: Maker = async (api, tenant) => {
@@ -130,6 +138,7 @@ export const THINGS = {
   discovery,
   capture,
   backup,
+  capturedBackup,
   queuedBackup,
   deletedBackup,
   queuedPreview,
