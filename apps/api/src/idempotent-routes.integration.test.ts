@@ -103,5 +103,7 @@ test("the routes that were found to create runs are those whose documentation of
   expect(creating.length).toBeGreaterThan(5);
   // An approval lets a run go on that its asker's request created; sent again, it finds the decision made.
   const letting = new Set(["POST /v1/restores/:id/approve"]);
-  expect(creating.toSorted()).toEqual(documented.filter((route) => !letting.has(route)).toSorted());
+  expect(creating.toSorted()).toEqual(
+    documented.filter((route) => !route.startsWith("GET ") && !letting.has(route)).toSorted(),
+  );
 });
