@@ -117,7 +117,8 @@ test("every route is tried", () => {
 
 describe("another tenant's id is like one that does not exist", () => {
   test.each(Object.keys(ROUTE_CASES))("in %s", async (route) => {
-    const slots = await slotsOf(route);
+    // That one is what a history needs to be there; its id is in no request.
+    const slots = (await slotsOf(route)).filter(({ thing }) => thing !== "capturedBackup");
     const takesIds = /:id/.test(route) || slots.length > 0;
     expect(takesIds).toBe(slots.length > 0);
     for (const { thing, request } of slots) {
