@@ -84,5 +84,5 @@ function openWrapped(masters: MasterKeys, { id, owner, masterKeyId, wrapped }: W
 
 function keyAad(owner: KeyOwner, id: string): Buffer {
   const [kind, ownerId] = "tenantId" in owner ? [0, owner.tenantId] : [1, owner.sourceId];
-  return Buffer.concat([Buffer.from("rowback.key.v1"), Buffer.from([kind]), uuidBytes(id)]);
+  return Buffer.concat([Buffer.from("rowback.key.v1"), Buffer.from([kind]), uuidBytes(ownerId), uuidBytes(id)]);
 }
