@@ -98,7 +98,7 @@ export async function countKeysByMasterKey(q: Queryable): Promise<z.infer<typeof
 export async function destroyTenantKey(q: Queryable, tenantId: string, keyId: string): Promise<void> {
   await q.query({
     text: `INSERT INTO tenant_keys AS k (id, tenant_id, destroyed_at) VALUES ($2, $1, now())
-ON CONFLICT (tenant_id) DO UPDATE SET rewrapped_at = now()`,
+ON CONFLICT (tenant_id) DO UPDATE SET wrapped = NULL, master_key_id = NULL, destroyed_at = now() WHERE k.destroyed_at IS NULL`,
     values: [tenantId, keyId],
   });
 }
