@@ -29,6 +29,7 @@ export const TASKS = {
   dev: (args) => ["node", "infra/dev/main.ts", ...args],
   test: (args) => ["vitest", "run", ...args],
   "test:unit": (args) => ["vitest", "run", "--project", "unit", ...args],
+  "test:oracle": (args) => ["node", "infra/oracle/main.ts", ...args],
   bench,
   chaos: (args) => ["node", "infra/chaos/main.ts", ...args],
   check: (args) => ["turbo", "run", ...CHECKS, "--continue=always", "--ui=stream", "--log-order=grouped", ...args],

@@ -113,6 +113,8 @@ test("a store that is down is tried again, then the backup fails and nothing of 
         secretAccessKey: "x",
         forcePathStyle: true,
       },
+      // A breaker that opens would let the run wait, without using its attempts up.
+      breakers: { failures: 1_000, resetMs: 60_000 },
     },
   );
   const { id } = await at.ask({ kind: "backup", maxAttempts: 2 });

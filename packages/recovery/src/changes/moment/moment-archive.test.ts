@@ -13,7 +13,7 @@ import { KEYS, type RandomHistory, RELATIONS, randomHistory } from "./testing/ra
 import { storeSegments } from "./testing/scripted-log.ts";
 
 const TENANT = "a";
-/** By hand it was run with 5,000. */
+/** By hand it was run with 1,000. */
 const RUNS = 40;
 
 test("the base with the changes folded in is the tenant at the moment, whatever was written, in any number of passes", async () => {

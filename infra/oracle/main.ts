@@ -1,0 +1,176 @@
+/**
+ * `npm run test:oracle -- --points N --seed S [--restores N] [--physical N] [--no-schema-changes]`: writers change a database in every way there is while its capture
+ * is killed and started again. At random moments PostgreSQL itself says what every tenant owns; Rowback then brings each moment back, and the
+ * rows are compared byte for byte. The last line is one JSON object; the exit code is 1 if anything differed.
+ */
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { type ControlDatabase, openControlDatabase } from "@rowback/db";
+import { openStore } from "@rowback/storage";
+import { randomOf } from "../chaos/random.ts";
+import { untilCaptured } from "./captured.ts";
+import { compareMoment, compareReferences, type Mismatch } from "./compare.ts";
+import { archiveAll, recoverAt, takePhysicalBase } from "./physical-pitr.ts";
+import { type History, liveThrough, type Point } from "./points.ts";
+import { restoreIntoScratch } from "./scratch.ts";
+import { type Cleanup, type OracleSystem, startSystem } from "./system.ts";
+import { ACCOUNTS } from "./writers.ts";
+
+const MOST_HELD_BYTES = 64 * 1_048_576;
+
+interface Options {
+  readonly points: number;
+  readonly seed: number;
+  /** Moments that are also restored into another database through the API. */
+  readonly restores: number;
+  /** Moments that PostgreSQL's own point-in-time recovery is asked about, too. */
+  readonly physical: number;
+  readonly schemaChanges: boolean;
+}
+
+function readOptions(): Options {
+  const { values } = parseArgs({
+    options: {
+      points: { type: "string", default: "20" },
+      seed: { type: "string", default: "1" },
+      restores: { type: "string", default: "2" },
+      physical: { type: "string", default: "2" },
+      "no-schema-changes": { type: "boolean", default: false },
+    },
+  });
+  const counts = {
+    points: Number(values.points),
+    seed: Number(values.seed),
+    restores: Number(values.restores),
+    physical: Number(values.physical),
+  };
+  if (!Object.values(counts).every((value) => Number.isInteger(value) && value >= 0))
+    throw new Error(
+      "npm run test:oracle -- [--points 20] [--seed 1] [--restores 2] [--physical 2] [--no-schema-changes]",
+    );
+  return { ...counts, schemaChanges: !values["no-schema-changes"] };
+}
+
+const startedAt = Date.now();
+const say = (line: string): void => console.error(`[${((Date.now() - startedAt) / 1000).toFixed(0)} s] ${line}`);
+
+async function main(): Promise<void> {
+  const options = readOptions();
+  const stop = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.on(name, () => stop.abort(new Error(`stopped by ${name}`)));
+  const cleanups: Cleanup[] = [];
+  try {
+    const system = await startSystem(cleanups, stop.signal);
+    const base = await takePhysicalBase(system.source.url, system.dataDir, join(system.folder, "base"), system.archive);
+    say("the world begins to live");
+    const history = await liveThrough(system, {
+      ...options,
+      count: options.points,
+      signal: stop.signal,
+      say,
+    });
+    say(`${history.transactions} transactions, ${history.kills} kills, ${history.backups} backups; comparing`);
+    const db = openControlDatabase({ url: system.controlUrl, maxConnections: 4, applicationName: "oracle" });
+    cleanups.push(() => db.close());
+    await untilCaptured(db, system, stop.signal);
+
+    const folded = await compareAll(db, system, history, options.seed, stop.signal);
+    const chosen = evenly(history.points, options.restores);
+    const restored = await restoreIntoScratch(system, chosen, stop.signal);
+    const physical = await comparePhysical(system, base, evenly(history.points.filter(isExact), options.physical));
+    const mismatches = [...folded.mismatches, ...restored, ...physical];
+    for (const mismatch of mismatches) say(`MISMATCH ${mismatch}`);
+    console.log(
+      JSON.stringify({
+        oracle: "moments",
+        seed: options.seed,
+        points: history.points.length,
+        tenants: system.tenants.length,
+        compared: folded.compared,
+        restored: chosen.length * system.tenants.length,
+        physical: Math.min(options.physical, history.points.filter(isExact).length),
+        transactions: history.transactions,
+        captureKills: history.kills,
+        backups: history.backups,
+        mismatches: mismatches.length,
+      }),
+    );
+    if (mismatches.length > 0 || folded.compared !== history.points.length * system.tenants.length)
+      process.exitCode = 1;
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    say("stopped");
+    process.exitCode = 130;
+  } finally {
+    for (const cleanup of cleanups.reverse())
+      await cleanup().catch((error: unknown) => say(`clean-up: ${String(error)}`));
+  }
+}
+
+/** Every tenant at every moment, each from a base chosen by chance among those before it. */
+async function compareAll(
+  db: ControlDatabase,
+  system: OracleSystem,
+  { points }: History,
+  seed: number,
+  signal: AbortSignal,
+): Promise<{ readonly compared: number; readonly mismatches: Mismatch[] }> {
+  const store = openStore({ driver: "filesystem", root: system.store });
+  const random = randomOf(seed);
+  const mismatches: Mismatch[] = [];
+  let compared = 0;
+  try {
+    for (const [number, point] of points.entries()) {
+      const reference = await point.reference();
+      for (const tenant of system.tenants) {
+        signal.throwIfAborted();
+        const base = random.pick((point.bases.get(tenant.id) ?? []).slice(-3));
+        // Sometimes little at once, so that tables are folded in several passes.
+        const mostHeldBytes = random.pick([1_048_576, MOST_HELD_BYTES]);
+        const wish = { backupId: base, reference, mostHeldBytes };
+        const found = await compareMoment({ db, store, system }, tenant, point, wish).catch((error: unknown) => [
+          String(error),
+        ]);
+        mismatches.push(...found.map((one) => `moment ${number}, base ${base}: ${one}`));
+        compared += 1;
+      }
+      if ((number + 1) % 50 === 0) say(`${number + 1} moments compared, ${mismatches.length} mismatches`);
+    }
+  } finally {
+    await store.close();
+  }
+  return { compared, mismatches };
+}
+
+type ExactPoint = Point & { readonly target: { readonly lsn: string } };
+
+function isExact(point: Point): point is ExactPoint {
+  return "lsn" in point.target;
+}
+
+async function comparePhysical(
+  system: OracleSystem,
+  base: Awaited<ReturnType<typeof takePhysicalBase>>,
+  points: readonly ExactPoint[],
+): Promise<Mismatch[]> {
+  if (points.length === 0) return [];
+  await archiveAll(system.source.url, system.archive);
+  const mismatches: Mismatch[] = [];
+  for (const { target, reference } of points) {
+    const recovered = await recoverAt(base, target.lsn, "postgres", ACCOUNTS);
+    mismatches.push(
+      ...compareReferences(await reference(), recovered).map((one) => `recovery to ${target.lsn}: ${one}`),
+    );
+  }
+  return mismatches;
+}
+
+function evenly<T>(of: readonly T[], count: number): T[] {
+  const step = Math.max(1, of.length / Math.max(1, count));
+  return Array.from({ length: Math.min(count, of.length) }, (_, n) => of.slice(Math.floor(n * step))[0]).filter(
+    (one) => one !== undefined,
+  );
+}
+
+await main();

@@ -1,0 +1,25 @@
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+import { z } from "zod";
+
+const MAIN = fileURLToPath(new URL("./main.ts", import.meta.url));
+const Verdict = z.looseObject({
+  points: z.number(),
+  compared: z.number(),
+  restored: z.number(),
+  physical: z.number(),
+  captureKills: z.number(),
+  mismatches: z.number(),
+});
+
+test("twenty moments of a busy database come back as they were, by two judges that are not ours", {
+  timeout: 400_000,
+}, async () => {
+  const args = ["--points", "20", "--seed", "7", "--restores", "1", "--physical", "2", "--no-schema-changes"];
+  const { stdout } = await promisify(execFile)(process.execPath, [MAIN, ...args]);
+  const verdict = Verdict.parse(JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? ""));
+  expect(verdict).toMatchObject({ points: 20, compared: 80, restored: 4, physical: 2, mismatches: 0 });
+  expect(verdict.captureKills).toBeGreaterThan(0);
+});
