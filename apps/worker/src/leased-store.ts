@@ -7,9 +7,9 @@ export interface LeaseHolder {
 }
 
 /**
- * The store as one attempt of a run may use it: nothing is published or deleted once its lease has ended. A backup keeps
- * its keys over its attempts, so a worker that was frozen for a minute would, on waking, overwrite the parts its
- * successor wrote, and then delete them all as its own failure's clean-up.
+ * The store as one attempt of a run may use it: nothing is published or deleted once its lease has ended. A backup keeps its manifest's key
+ * over its attempts, so a worker that was frozen for a minute would, on waking, put its manifest in the place of its successor's, or delete
+ * that as its own failure's clean-up.
  */
 export function withLease(store: ObjectStore, holder: LeaseHolder): ObjectStore {
   const requireLease = (): void => {

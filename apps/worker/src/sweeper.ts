@@ -3,6 +3,7 @@ import {
   type ControlDatabase,
   type EnqueueableRun,
   expireRestores,
+  getBackup,
   getRun,
   listEnqueueable,
   listPurgeable,
@@ -136,6 +137,10 @@ export async function sweepGarbage(options: SweeperOptions, signal: AbortSignal)
           ["queued", "running"].includes((await getRun(options.control, backupId))?.status ?? ""),
         hasFailed: async ({ backupId }) =>
           ["failed", "cancelled"].includes((await getRun(options.control, backupId))?.status ?? ""),
+        manifestOf: async ({ backupId }) => {
+          const backup = await getBackup(options.control, backupId);
+          return backup?.status === "succeeded" ? backup.manifestSha256 : null;
+        },
       },
     );
   });

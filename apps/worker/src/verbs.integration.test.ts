@@ -135,7 +135,8 @@ test("a backup is verified; a damaged one is found out", async () => {
   expect((await at.until((await verify()).id, "succeeded")).result).toMatchObject({ rowCount: 601 });
   if (at.config.store.driver !== "filesystem") throw new Error("the fixture's store is a folder");
   const folder = join(at.config.store.root, "tenants", at.tenantId, "backups", backup.id);
-  await writeFile(join(folder, "part-0"), "not what was stored");
+  const part = (await readdir(folder)).find((name) => name.startsWith("part-0-")) ?? "";
+  await writeFile(join(folder, part), "not what was stored");
   expect((await at.until((await verify()).id, "failed")).error).toMatchObject({
     code: "archive_damaged",
     retryable: false,

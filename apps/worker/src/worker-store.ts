@@ -7,7 +7,7 @@ export interface WorkerStore {
   readonly store: ObjectStore;
   /**
    * For one attempt of a run. The lease is asked before every try: a call that waits to be tried again when its process is
-   * frozen would, on waking, delete what the run's next attempt has written.
+   * frozen would, on waking, delete the manifest that the run's next attempt has written.
    */
   leased(holder: LeaseHolder): ObjectStore;
 }

@@ -71,7 +71,7 @@ export async function openBackup(store: ObjectStore, options: OpenBackupOptions)
     requireOwn(manifest, options);
     const id = { tenantId, backupId };
     const seal = key === null || manifest.encryption === null ? null : { key, encryption: manifest.encryption, id };
-    return new StoredBackup(new PartReader(store, id, seal), manifest, manifestSha256);
+    return new StoredBackup(new PartReader(store, id, manifest.writer, seal), manifest, manifestSha256);
   } catch (error) {
     throw toRecoveryError(error, { tenantId, signal });
   }
@@ -191,7 +191,11 @@ async function* wholeRows(text: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   }
 }
 
-async function readManifest(store: ObjectStore, options: OpenBackupOptions): Promise<Buffer> {
+/** The stored manifest as it is, of a length that a manifest can have. @throws RecoveryError `archive_damaged`; StorageError */
+export async function readManifest(
+  store: ObjectStore,
+  options: BackupId & { readonly signal?: AbortSignal | undefined },
+): Promise<Buffer> {
   const { signal } = options;
   const pieces: Uint8Array[] = [];
   let bytes = 0;

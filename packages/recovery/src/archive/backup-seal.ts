@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import type { Encryption } from "./manifest.ts";
 import type { BackupId } from "./object-keys.ts";
 import { type SealKey, uuidBytes } from "./sealed-block.ts";
@@ -10,11 +9,8 @@ export interface BackupSeal {
   readonly id: BackupId;
 }
 
-const WRITER_BYTES = 16;
-
 /** For one attempt to write a backup. */
-export function newBackupSeal(key: SealKey, id: BackupId): BackupSeal {
-  const writer = randomBytes(WRITER_BYTES).toString("hex");
+export function newBackupSeal(key: SealKey, id: BackupId, writer: string): BackupSeal {
   return { key, encryption: { cipher: "aes-256-gcm", keyId: key.id, writer }, id };
 }
 

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import type { ObjectStore, StoredObject } from "@rowback/storage";
 import { RecoveryError } from "../errors.ts";
 import { type BackupSeal, newBackupSeal } from "./backup-seal.ts";
@@ -13,6 +13,7 @@ import { END_FRAME_BYTES, SealedPartWriter } from "./sealed-part.ts";
 
 /** Cleaning up after a failure must not hold a worker for long; the sweeper finds what is left. */
 const CLEAN_UP_MS = 10_000;
+const WRITER_BYTES = 16;
 
 export interface BackupWriterOptions {
   readonly signal: AbortSignal;
@@ -22,10 +23,12 @@ export interface BackupWriterOptions {
   readonly key: SealKey | null;
 }
 
-/** Writes the objects of one backup. Parts become visible one by one, the backup only by `writeManifest`. */
+/** One attempt to write the objects of one backup. Parts become visible one by one, the backup only by `writeManifest`. */
 export class BackupWriter implements LaneBackup {
   readonly #store: ObjectStore;
   readonly #id: BackupId;
+  /** Tells this attempt from all others; its parts are named by it. */
+  readonly writer = randomBytes(WRITER_BYTES).toString("hex");
   readonly #signal: AbortSignal;
   readonly #mostBytes: number;
   readonly #seal: BackupSeal | null;
@@ -39,7 +42,7 @@ export class BackupWriter implements LaneBackup {
     this.#id = { tenantId: id.tenantId, backupId: id.backupId };
     this.#signal = options.signal;
     this.#mostBytes = options.mostBytes ?? Number.POSITIVE_INFINITY;
-    this.#seal = options.key === null ? null : newBackupSeal(options.key, this.#id);
+    this.#seal = options.key === null ? null : newBackupSeal(options.key, this.#id, this.writer);
   }
 
   /** A writer for one connection's tables. Lanes work side by side; each writes parts of its own. */
@@ -53,7 +56,7 @@ export class BackupWriter implements LaneBackup {
   openPart(): { readonly number: number; readonly writer: PartSink } {
     const number = this.#opened;
     this.#opened += 1;
-    const writer = new PartWriter(this.#store, partKey(this.#id, number), this.#signal);
+    const writer = new PartWriter(this.#store, partKey(this.#id, number, this.writer), this.#signal);
     if (this.#seal === null) return { number, writer };
     this.claimBytes(END_FRAME_BYTES);
     return { number, writer: new SealedPartWriter(writer, this.#seal, number) };
@@ -89,7 +92,10 @@ export class BackupWriter implements LaneBackup {
   }
 
   /** Makes the backup exist. Resolves when it is durable. */
-  async writeManifest(manifest: Manifest): Promise<{ readonly sha256: string; readonly bytes: number }> {
+  async writeManifest(
+    described: Omit<Manifest, "writer">,
+  ): Promise<{ readonly sha256: string; readonly bytes: number }> {
+    const manifest = { ...described, writer: this.writer };
     const text = this.#seal === null ? encodeManifest(manifest) : encodeSealedManifest(manifest, this.#seal);
     this.claimBytes(text.length);
     const stored = await this.#store.put(manifestKey(this.#id), text, { signal: this.#signal });
@@ -101,7 +107,7 @@ export class BackupWriter implements LaneBackup {
     await Promise.allSettled(this.#lanes.map((lane) => lane.abort(error)));
     const signal = AbortSignal.timeout(CLEAN_UP_MS);
     await this.#store.delete([manifestKey(this.#id)], { signal }).catch(() => {});
-    const keys = Array.from({ length: this.#opened }, (_, part) => partKey(this.#id, part));
+    const keys = Array.from({ length: this.#opened }, (_, part) => partKey(this.#id, part, this.writer));
     await this.#store.delete(keys, { signal }).catch(() => {});
   }
 }

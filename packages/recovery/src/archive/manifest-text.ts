@@ -23,12 +23,13 @@ export function encodeManifest(manifest: Manifest): Buffer {
 /** The manifest of an encrypted backup: the same bytes, sealed, and around them only what leads to the key. */
 export function encodeSealedManifest(manifest: Manifest, { key, encryption, id }: BackupSeal): Buffer {
   const sealed = sealBlock(key, manifestAad(id, encryption), gzipSync(encodeManifest(manifest)));
-  const { format, version, backupId, tenantId } = manifest;
+  const { format, version, backupId, tenantId, writer } = manifest;
   return withDigest({
     format,
     version,
     backupId,
     tenantId,
+    writer,
     encryption,
     sealed: sealed.toString("base64"),
   } satisfies SealedManifest);
@@ -56,16 +57,26 @@ export async function decodeManifest(
     if (manifest.encryption !== null) throw damaged("it says that it is encrypted, and is not");
     return { manifest, key: null };
   }
-  const { backupId, tenantId, encryption, sealed } = envelope.data;
+  const { backupId, tenantId, writer, encryption, sealed } = envelope.data;
   const key = await findKey(envelope.data);
   const text = gunzipSync(
     openBlock(key, manifestAad({ backupId, tenantId }, encryption), Buffer.from(sealed, "base64")),
   );
   const manifest = consistent(checked(text));
   const inner = manifest.encryption;
-  if (inner?.keyId !== encryption.keyId || inner.writer !== encryption.writer)
+  if (inner?.keyId !== encryption.keyId || inner.writer !== encryption.writer || manifest.writer !== writer)
     throw damaged("it was sealed for another");
   return { manifest, key };
+}
+
+/**
+ * Which attempt's parts a stored manifest names, sealed or not; undefined for one from before attempts had names.
+ * @throws RecoveryError `archive_damaged`, `manifest_unsupported`, `manifest_invalid`
+ */
+export function manifestWriter(bytes: Buffer): string | undefined {
+  const json = checked(bytes);
+  const envelope = SealedManifest.safeParse(json);
+  return envelope.success ? envelope.data.writer : consistent(json).writer;
 }
 
 /** The JSON of a text whose version and digest are right. */

@@ -56,13 +56,15 @@ export const SequenceState = z.object({
 });
 export type SequenceState = z.infer<typeof SequenceState>;
 
+/** 16 random bytes of the attempt that wrote it, in hexadecimal. */
+const Writer = z.string().regex(/^[0-9a-f]{32}$/);
+
 /** How an encrypted backup is sealed (docs/FORMAT.md, "Encryption"). */
 export const Encryption = z.object({
   cipher: z.literal("aes-256-gcm"),
   /** The data key's. */
   keyId: z.uuid(),
-  /** 16 random bytes of the attempt that wrote it, in hexadecimal. */
-  writer: z.string().regex(/^[0-9a-f]{32}$/),
+  writer: Writer,
 });
 export type Encryption = z.infer<typeof Encryption>;
 
@@ -72,6 +74,7 @@ export const SealedManifest = z.object({
   version: z.literal(FORMAT_VERSION),
   backupId: z.uuid(),
   tenantId: z.uuid(),
+  writer: Writer.optional(),
   encryption: Encryption,
   sealed: z.base64(),
 });
@@ -83,6 +86,8 @@ export const Manifest = z.object({
   version: z.literal(FORMAT_VERSION),
   backupId: z.uuid(),
   tenantId: z.uuid(),
+  /** The parts' names end with it; backups made before attempts had names lack it. */
+  writer: Writer.optional(),
   sourceId: z.uuid(),
   /** The value that scopes the tenant's rows in the source. */
   tenantKey: z.string(),

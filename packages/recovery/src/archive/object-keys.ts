@@ -21,19 +21,30 @@ export function manifestKey(id: BackupId): string {
   return `${backupPrefix(id)}manifest.json`;
 }
 
-export function partKey(id: BackupId, part: number): string {
-  return `${backupPrefix(id)}part-${part}`;
+/**
+ * Each attempt to write a backup has parts of its own names: one that lost its lease may still be sending when its successor sends, and
+ * neither can then take or spoil the other's.
+ * @param writer the manifest's; none for backups that were written before there was one
+ */
+export function partKey(id: BackupId, part: number, writer: string | undefined): string {
+  return `${backupPrefix(id)}part-${part}${writer === undefined ? "" : `-${writer}`}`;
 }
 
 const UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
 const KEY = new RegExp(
-  `^tenants/(?<tenantId>${UUID})/backups/(?<backupId>${UUID})/(?<object>manifest\\.json|part-\\d+)$`,
+  `^tenants/(?<tenantId>${UUID})/backups/(?<backupId>${UUID})/(?<object>manifest\\.json|part-\\d+(?:-(?<writer>[0-9a-f]{32}))?)$`,
 );
 
+/** What an object's key tells. */
+export interface BackupObject extends BackupId {
+  readonly isManifest: boolean;
+  /** Of a part: which attempt wrote it; undefined for one from before attempts had names. */
+  readonly writer: string | undefined;
+}
+
 /** The backup an object belongs to, or null for a key that is no backup's: such objects are nobody's to delete. */
-export function parseObjectKey(key: string): (BackupId & { readonly isManifest: boolean }) | null {
-  const groups = KEY.exec(key)?.groups;
-  const { tenantId, backupId, object } = groups ?? {};
+export function parseObjectKey(key: string): BackupObject | null {
+  const { tenantId, backupId, object, writer } = KEY.exec(key)?.groups ?? {};
   if (tenantId === undefined || backupId === undefined || object === undefined) return null;
-  return { tenantId, backupId, isManifest: object === "manifest.json" };
+  return { tenantId, backupId, isManifest: object === "manifest.json", writer };
 }

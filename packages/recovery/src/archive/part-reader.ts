@@ -22,13 +22,18 @@ interface Span {
 export class PartReader {
   readonly #store: ObjectStore;
   readonly #id: BackupId;
+  readonly #writer: string | undefined;
   readonly #seal: BackupSeal | null;
   #kept: { readonly part: number; readonly spans: readonly Span[] } | null = null;
 
-  /** @param seal of an encrypted backup; null for one in clear */
-  constructor(store: ObjectStore, id: BackupId, seal: BackupSeal | null) {
+  /**
+   * @param writer the manifest's
+   * @param seal of an encrypted backup; null for one in clear
+   */
+  constructor(store: ObjectStore, id: BackupId, writer: string | undefined, seal: BackupSeal | null) {
     this.#store = store;
     this.#id = id;
+    this.#writer = writer;
     this.#seal = seal;
   }
 
@@ -93,7 +98,7 @@ export class PartReader {
 
   async #open(part: ManifestPart, signal: AbortSignal | undefined): Promise<AsyncIterable<Uint8Array>> {
     try {
-      return await this.#store.get(partKey(this.#id, part.part), signal === undefined ? {} : { signal });
+      return await this.#store.get(partKey(this.#id, part.part, this.#writer), signal === undefined ? {} : { signal });
     } catch (error) {
       if (error instanceof StorageError && error.code === "object_missing") throw damagedPart(part, "is missing");
       throw error;

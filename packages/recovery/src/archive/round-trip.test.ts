@@ -2,10 +2,9 @@ import { gunzipSync } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { openBackup } from "./backup-reader.ts";
-import { partKey } from "./object-keys.ts";
 import { BLOCK_BYTES } from "./row-engine.ts";
 import { MemoryStore } from "./testing/memory-store.ts";
-import { BACKUP, tableNamed, writeTestBackup } from "./testing/written-backup.ts";
+import { BACKUP, partKeysOf, tableNamed, writeTestBackup } from "./testing/written-backup.ts";
 
 const text = (rows: readonly Uint8Array[]): Buffer => Buffer.concat(rows.flatMap((row) => [row, Buffer.from("\n")]));
 
@@ -50,7 +49,7 @@ test("a part is one gzip stream of its tables, block after block", async () => {
     a: [Buffer.from("1\tx")],
     b: [Buffer.from("2\ty"), Buffer.from("3")],
   });
-  const part = store.objects.get(partKey(BACKUP, 0))?.bytes ?? Buffer.alloc(0);
+  const part = store.objects.get(partKeysOf(store)[0] ?? "")?.bytes ?? Buffer.alloc(0);
   expect(gunzipSync(part).toString()).toBe("1\tx\n2\ty\n3\n");
   expect(manifest.parts).toHaveLength(1);
   const second = manifest.tables[1]?.ranges[0];
@@ -61,7 +60,7 @@ test("blocks hold at most 1 MiB of whole rows, and a longer row alone", async ()
   const store = new MemoryStore();
   const rows = [Buffer.alloc(700_000, "a"), Buffer.alloc(700_000, "b"), Buffer.alloc(3_000_000, "c"), Buffer.from("d")];
   const manifest = await writeTestBackup(store, { t: rows });
-  const part = store.objects.get(partKey(BACKUP, 0))?.bytes ?? Buffer.alloc(0);
+  const part = store.objects.get(partKeysOf(store)[0] ?? "")?.bytes ?? Buffer.alloc(0);
   expect(memberSizes(part)).toEqual([700_001, 700_001, 3_000_001, 2]);
   expect(manifest.tables[0]?.rawBytes).toBe(4_400_005);
 });

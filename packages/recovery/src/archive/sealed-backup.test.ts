@@ -1,14 +1,15 @@
 import { createHash, randomUUID } from "node:crypto";
+import { basename } from "node:path";
 import { gunzipSync } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { openBackup } from "./backup-reader.ts";
 import type { Manifest } from "./manifest.ts";
 import { encodeManifest } from "./manifest-text.ts";
-import { type BackupId, backupPrefix, manifestKey, partKey } from "./object-keys.ts";
+import { type BackupId, manifestKey } from "./object-keys.ts";
 import { MemoryStore } from "./testing/memory-store.ts";
 import { MemoryKeyRing, testKey } from "./testing/test-keys.ts";
-import { BACKUP, tableNamed, writeTestBackup } from "./testing/written-backup.ts";
+import { BACKUP, partKeysOf, tableNamed, writeTestBackup } from "./testing/written-backup.ts";
 
 const ROWS = Array.from({ length: 3_000 }, (_, n) => Buffer.from(`${n}\tsecret-of-row-${n}\t\\N`));
 const LONG_ROW = Buffer.concat([Buffer.from("1\tsecret-of-a-long-row"), Buffer.alloc(3_000_000, "x")]);
@@ -100,6 +101,7 @@ test("no object shows a row, a name, a count or a fingerprint, not even inside a
     "version",
     "backupId",
     "tenantId",
+    "writer",
     "encryption",
     "sealed",
     "digest",
@@ -141,7 +143,7 @@ test("objects of another backup, tenant or attempt do not pass, whole or in part
   ];
   await encrypted(BACKUP, world);
   for (const other of others) await encrypted(other, world);
-  const parts = [...store.objects.keys()].filter((key) => key.startsWith(`${backupPrefix(BACKUP)}part-`));
+  const parts = partKeysOf(store);
   const intact = new Map([...store.objects].map(([key, object]) => [key, { ...object }]));
   const verdicts: string[] = [];
   const tried = async (change: () => void): Promise<void> => {
@@ -150,13 +152,13 @@ test("objects of another backup, tenant or attempt do not pass, whole or in part
     for (const [key, object] of intact) store.objects.set(key, { ...object });
   };
   for (const other of others) {
-    for (const [number] of parts.entries()) {
-      await tried(() => copyObject(store, partKey(other, number), partKey(BACKUP, number)));
-    }
+    const theirs = partKeysOf(store, other);
+    expect(theirs).toHaveLength(parts.length);
+    for (const [number, part] of parts.entries()) await tried(() => copyObject(store, theirs[number] ?? "", part));
     await tried(() => copyObject(store, manifestKey(other), manifestKey(BACKUP)));
     await tried(() => {
       copyObject(store, manifestKey(other), manifestKey(BACKUP));
-      for (const [number] of parts.entries()) copyObject(store, partKey(other, number), partKey(BACKUP, number));
+      for (const part of theirs) copyObject(store, part, manifestKey(BACKUP).replace("manifest.json", basename(part)));
     });
   }
   expect(new Set(verdicts)).toEqual(new Set(["archive_damaged"]));
@@ -165,18 +167,21 @@ test("objects of another backup, tenant or attempt do not pass, whole or in part
 
 test("parts of an earlier attempt do not pass for the later one's; all of it passes only where nobody knows the manifest", async () => {
   const world = newWorld();
-  await encrypted(BACKUP, world);
-  const earlier = new Map([...world.store.objects].map(([key, object]) => [key, { ...object }]));
-  const written = await encrypted(BACKUP, world);
-  expect(written.parts.length).toBeGreaterThan(0);
-  const { manifestSha256 } = await openBackup(world.store, { ...BACKUP, keys: world.keys });
-  for (const [key, object] of earlier) {
-    const later = bytesOf(world.store, key);
-    world.store.objects.set(key, object);
+  const { store } = world;
+  const earlier = await encrypted(BACKUP, world);
+  const earlierManifest = bytesOf(store, manifestKey(BACKUP));
+  const later = await encrypted(BACKUP, world);
+  const [earlierParts, laterParts] = [earlier, later].map(({ writer }) => partKeysOf(store, BACKUP, writer));
+  expect([earlierParts?.length, laterParts?.length]).toEqual([later.parts.length, later.parts.length]);
+  const { manifestSha256 } = await openBackup(store, { ...BACKUP, keys: world.keys });
+  for (const [number, key] of (laterParts ?? []).entries()) {
+    const bytes = bytesOf(store, key);
+    copyObject(store, earlierParts?.[number] ?? "", key);
     expect(await verdict(world, BACKUP), key).toBe("archive_damaged");
-    world.store.objects.set(key, { bytes: later, modifiedAt: new Date() });
+    store.objects.set(key, { bytes, modifiedAt: new Date() });
   }
-  for (const [key, object] of earlier) world.store.objects.set(key, object);
+  expect(await verdict(world, BACKUP, manifestSha256)).toBe("sound");
+  store.objects.set(manifestKey(BACKUP), { bytes: earlierManifest, modifiedAt: new Date() });
   expect(await verdict(world, BACKUP)).toBe("sound");
   expect(await verdict(world, BACKUP, manifestSha256)).toBe("archive_damaged");
 });
@@ -195,6 +200,7 @@ test("a manifest in clear that claims to be encrypted, and one whose head names 
   expect(await judged(withDigest({ ...head, encryption: { ...encryption, writer: "0".repeat(32) } }))).toBe(
     "archive_damaged",
   );
+  expect(await judged(withDigest({ ...head, writer: "0".repeat(32) }))).toBe("archive_damaged");
   expect(await judged(withDigest(head))).toBe("sound");
 });
 

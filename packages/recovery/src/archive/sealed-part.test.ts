@@ -47,16 +47,23 @@ async function read(
 const key = testKey();
 const tenantId = randomUUID();
 const id = { tenantId, backupId: randomUUID() };
-const seal = newBackupSeal(key, id);
+const newWriter = (): string => randomBytes(16).toString("hex");
+const seal = newBackupSeal(key, id, newWriter());
 const own = await writeFrames(seal, 0);
 /** Where an attacker may take frames from. */
 const foreign: Record<string, Buffer[]> = {
   "another part": await writeFrames(seal, 1),
-  "another attempt of the backup": await writeFrames(newBackupSeal(key, id), 0),
-  "another backup of the tenant": await writeFrames(newBackupSeal(key, { tenantId, backupId: randomUUID() }), 0),
+  "another attempt of the backup": await writeFrames(newBackupSeal(key, id, newWriter()), 0),
+  "another backup of the tenant": await writeFrames(
+    newBackupSeal(key, { tenantId, backupId: randomUUID() }, newWriter()),
+    0,
+  ),
   "another backup with the same writer": await writeFrames({ ...seal, id: { tenantId, backupId: randomUUID() } }, 0),
   "another tenant with the same key": await writeFrames({ ...seal, id: { ...id, tenantId: randomUUID() } }, 0),
-  "another tenant": await writeFrames(newBackupSeal(testKey(), { tenantId: randomUUID(), backupId: randomUUID() }), 0),
+  "another tenant": await writeFrames(
+    newBackupSeal(testKey(), { tenantId: randomUUID(), backupId: randomUUID() }, newWriter()),
+    0,
+  ),
 };
 
 const Position = fc.nat({ max: FRAMES });

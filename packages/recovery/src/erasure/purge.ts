@@ -43,7 +43,7 @@ export async function purgeTenant(
   }
 }
 
-/** `manifest.json` sorts before `part-0`, so a backup's manifest is in the same batch as its first part, or in an earlier one. */
+/** `manifest.json` sorts before all parts, so a backup's manifest is in the same batch as its first part, or in an earlier one. */
 async function deleteManifestsFirst(
   { store, signal }: Pick<VerbContext, "store" | "signal">,
   keys: readonly string[],

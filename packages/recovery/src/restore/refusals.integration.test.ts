@@ -2,6 +2,7 @@ import { describe, expect, it, vi } from "vitest";
 import { openBackup } from "../archive/backup-reader.ts";
 import { encodeManifest } from "../archive/manifest-text.ts";
 import { backupPrefix, manifestKey } from "../archive/object-keys.ts";
+import { keysOf } from "../backup/testing/context.ts";
 import { ACCIDENT, SHOP } from "./testing/shop.ts";
 import { anotherUser, restoreWorld, TENANT_ID, type World } from "./testing/world.ts";
 
@@ -245,7 +246,8 @@ describe("a damaged archive", () => {
     const backup = await world.backup("1");
     await world.sql(...ACCIDENT);
     const live = await world.rows();
-    const key = `${backupPrefix({ tenantId: TENANT_ID, backupId: backup })}part-0`;
+    const parts = `${backupPrefix({ tenantId: TENANT_ID, backupId: backup })}part-0-`;
+    const key = (await keysOf(world.store)).find((each) => each.startsWith(parts)) ?? "";
     const bytes = Buffer.concat(await (await world.store.get(key)).toArray());
     if (how === "missing") await world.store.delete([key]);
     if (how === "truncated") await world.store.put(key, bytes.subarray(0, -20));

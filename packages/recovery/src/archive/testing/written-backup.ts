@@ -1,7 +1,7 @@
 import { BackupWriter } from "../backup-writer.ts";
 import type { LaneWriter } from "../lane-writer.ts";
 import type { Manifest, ManifestTable } from "../manifest.ts";
-import type { BackupId } from "../object-keys.ts";
+import { type BackupId, backupPrefix } from "../object-keys.ts";
 import type { SealKey } from "../sealed-block.ts";
 import type { MemoryStore } from "./memory-store.ts";
 
@@ -12,6 +12,14 @@ export const BACKUP: BackupId = {
 
 export function tableNamed(name: string): ManifestTable["table"] {
   return { schema: "app", name };
+}
+
+/** The keys of a backup's parts, in the order of their numbers; of one attempt, where several wrote it. */
+export function partKeysOf(store: MemoryStore, id: BackupId = BACKUP, writer = ""): string[] {
+  const number = (key: string): number => Number(/part-(\d+)/.exec(key)?.[1]);
+  return [...store.objects.keys()]
+    .filter((key) => key.startsWith(`${backupPrefix(id)}part-`) && key.endsWith(writer))
+    .toSorted((a, b) => number(a) - number(b));
 }
 
 /** Rows as the server sends them: one CopyData message each. */
@@ -67,7 +75,7 @@ export async function writeTestBackup(
   await lane.finish();
   const manifest = { ...testManifest(entries, [...backup.parts]), ...id, encryption: backup.encryption };
   await backup.writeManifest(manifest);
-  return manifest;
+  return { ...manifest, writer: backup.writer };
 }
 
 export function testManifest(tables: Manifest["tables"], parts: Manifest["parts"]): Manifest {
