@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Queue } from "bullmq";
 import { Redis } from "ioredis";
+import pRetry from "p-retry";
 import { z } from "zod";
 import { describeFault, type Fault, type PlannedFault, type ProcessName } from "./plan.ts";
 import { settled } from "./settled.ts";
@@ -184,8 +185,12 @@ async function storeFull(world: World, forMs: number, signal: AbortSignal): Prom
   await during(forMs, signal, { begin: () => setFull(true), end: () => setFull(false) });
 }
 
+// The control database may be starting again: the fault waits for it, and a quota that stayed would be another fault.
+const QUOTA_RETRY = { retries: 40, minTimeout: 100, maxTimeout: 1_000 };
+
 async function setQuotas(world: World, bytes: number | null): Promise<void> {
-  await runSql(world.urls.control, "UPDATE tenant_settings SET storage_quota_bytes = $1", [bytes]);
+  const statement = "UPDATE tenant_settings SET storage_quota_bytes = $1";
+  await pRetry(() => runSql(world.urls.control, statement, [bytes]), QUOTA_RETRY);
 }
 
 type StoreFault = Extract<Fault, { kind: "store_answers" | "store_loses_answers" | "store_slow" | "store_cut" }>;
