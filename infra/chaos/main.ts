@@ -9,6 +9,7 @@ import { checkRestores } from "./checks/restores.ts";
 import { checkEffects, countRuns, endsNotOnce, failureCodes, missingRuns, untilAllEnded } from "./checks/runs.ts";
 import { leftovers } from "./checks/source.ts";
 import { checkStore } from "./checks/store.ts";
+import { unfinishedUploads } from "./checks/unfinished.ts";
 import { throwFaults } from "./faults.ts";
 import { beginEffectsJournal, effectsByTenant } from "./journals.ts";
 import { type LoadReport, runLoad } from "./load.ts";
@@ -156,6 +157,12 @@ async function check(world: World, people: People, { load }: Seen, signal: Abort
     SWEPT_WITHIN_MS,
     signal,
   );
+  const unfinished = await settled(
+    () => unfinishedUploads(world.store),
+    (found) => found.length === 0,
+    SWEPT_WITHIN_MS,
+    signal,
+  );
   const missing = await missingRuns(urls.control, asked);
   const ends = await endsNotOnce(urls.control);
   const doubles = people.tenants.flatMap(({ client }) => client.doubles);
@@ -163,7 +170,7 @@ async function check(world: World, people: People, { load }: Seen, signal: Abort
     lost: [...open, ...stillOpen, ...missing, ...effects.missing],
     duplicated: [...ends, ...doubles, ...effects.tooMany, ...load.effects],
     falseManifests: swept.falseManifests,
-    orphans: [...swept.orphans, ...left],
+    orphans: [...swept.orphans, ...unfinished, ...left],
     corrupt: [...load.corrupt, ...restores.corrupt],
   };
 }

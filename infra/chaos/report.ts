@@ -9,7 +9,7 @@ export interface ChaosReport {
   readonly duplicated: number;
   /** Manifests without a succeeded backup, succeeded backups without their manifest. */
   readonly falseManifests: number;
-  /** Objects of no backup after the sweeper ran, and what was left in the source. */
+  /** Objects of no backup, and uploads that never ended, after the sweeper ran; and what was left in the source. */
   readonly orphans: number;
   /** Backups that do not restore to what was backed up, restores that did not bring back what they say. */
   readonly corrupt: number;

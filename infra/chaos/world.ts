@@ -63,6 +63,8 @@ function hastySettings(leaseMs: number): Record<string, string> {
     SWEEP_QUEUED_FOR_MS: "2000",
     GARBAGE_EVERY_MS: "5000",
     GARBAGE_GRACE_MS: "4000",
+    // Longer than anybody is frozen, cut off or slow here, so that no live upload is taken for a dead one.
+    UNFINISHED_GRACE_MS: "20000",
     SHUTDOWN_GRACE_MS: "1500",
     BREAKER_RESET_MS: "3000",
     WORKER_CONCURRENCY: "3",

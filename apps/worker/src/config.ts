@@ -72,6 +72,8 @@ const Environment = z.object({
   SWEEP_QUEUED_FOR_MS: AtLeastOne.default(10_000),
   GARBAGE_EVERY_MS: AtLeastOne.default(HOUR_MS),
   GARBAGE_GRACE_MS: AtLeastOne.default(HOUR_MS),
+  // A part has at most 4 GiB: whoever takes a day over one sends 50 kB a second. Shorter would break a slow upload off, longer is paid for.
+  UNFINISHED_GRACE_MS: AtLeastOne.default(24 * HOUR_MS),
   /** How long changes are gathered before they are stored: what a restore to "just now" waits for. */
   CAPTURE_SEGMENT_SECONDS: z.coerce.number().pipe(z.number().positive().max(3_600)).default(10),
   /** WAL that a slot may hold back before the log has an alarm. */
@@ -142,6 +144,8 @@ export interface SweepSettings {
   readonly garbageEveryMs: number;
   /** Objects younger than this may belong to a run whose row this process has not seen yet. */
   readonly garbageGraceMs: number;
+  /** Uploads and temporary files that are older belong to processes that died. */
+  readonly unfinishedGraceMs: number;
 }
 
 export type SecretResolver = (reference: string) => string;
@@ -200,6 +204,7 @@ export function readConfig(environment: Variables = process.env): Config {
       queuedForMs: env.SWEEP_QUEUED_FOR_MS,
       garbageEveryMs: env.GARBAGE_EVERY_MS,
       garbageGraceMs: env.GARBAGE_GRACE_MS,
+      unfinishedGraceMs: env.UNFINISHED_GRACE_MS,
     },
   };
 }

@@ -28,6 +28,7 @@ export function withLease(store: ObjectStore, holder: LeaseHolder): ObjectStore 
     get: (key, options) => store.get(key, options),
     head: (key, options) => store.head(key, options),
     list: (prefix, options) => store.list(prefix, options),
+    collectUnfinished: (options) => store.collectUnfinished(options),
     probe: (options) => store.probe(options),
     close: () => store.close(),
   };

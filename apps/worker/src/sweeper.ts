@@ -143,6 +143,8 @@ export async function sweepGarbage(options: SweeperOptions, signal: AbortSignal)
         },
       },
     );
+    // Last: a store that forbids listing uploads keeps them, and nothing else.
+    await collectUnfinished(options, signal);
   });
 }
 
@@ -158,6 +160,13 @@ async function purgeBackups({ control, store, log }: SweeperOptions, signal: Abo
     if (purged > 0) log.info({ backups: purged }, "purged deleted backups whose grace was over");
     more = backups.length === BATCH && purged > 0;
   }
+}
+
+/** What processes that died had begun to store: no listing shows it, and it is paid for. */
+async function collectUnfinished({ store, clock, log, settings }: SweeperOptions, signal: AbortSignal): Promise<void> {
+  const before = new Date(clock.now().getTime() - settings.unfinishedGraceMs);
+  const uploads = await store.collectUnfinished({ before, signal });
+  if (uploads > 0) log.info({ uploads }, "collected what was begun to be stored and never ended");
 }
 
 /** Again and again with a rest between, until the signal; an error is logged and the next turn tries again. */

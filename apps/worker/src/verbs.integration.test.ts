@@ -185,6 +185,9 @@ test("the sweeper purges a deleted backup past its grace, and its objects are go
   onTestFinished(() => store.close());
   const orphan = `tenants/${at.tenantId}/backups/${randomUUID()}/part-0`;
   await store.put(orphan, Buffer.from("left by a crash"));
+  if (at.config.store.driver !== "filesystem") throw new Error("the fixture's store is a folder");
+  const temporary = join(at.config.store.root, ".rowback", "tmp");
+  await writeFile(join(temporary, randomUUID()), "a part that a dead process had begun");
   const options = {
     db: at.db,
     control: at.db.system,
@@ -199,5 +202,6 @@ test("the sweeper purges a deleted backup past its grace, and its objects are go
   for await (const { key } of store.list("tenants/")) keys.push(key);
   expect(keys.length).toBeGreaterThan(0);
   expect(keys.every((key) => key.includes(kept.id))).toBe(true);
+  expect(await readdir(temporary)).toEqual([]);
   expect(await getBackup(at.db.system, deleted.id)).toMatchObject({ purgedAt: expect.any(Date) });
 });

@@ -30,6 +30,7 @@ function failingOnce(during: () => void): { bare: ObjectStore; done: string[] } 
     get: unused,
     head: unused,
     list: unused,
+    collectUnfinished: unused,
     probe: unused,
     close: async () => {},
   };

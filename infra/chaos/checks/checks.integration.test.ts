@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { migrate } from "@rowback/db";
-import { type TestDatabase, testDatabase, testFolder } from "@rowback/local-services/testing";
+import { type TestDatabase, testDatabase, testFolder, testS3 } from "@rowback/local-services/testing";
 import { type ObjectStore, openStore } from "@rowback/storage";
 import pg from "pg";
 import { expect, onTestFinished, test } from "vitest";
@@ -8,6 +8,7 @@ import { CONTROL_JOURNAL } from "../journals.ts";
 import { checkEffects, endsNotOnce, missingRuns } from "./runs.ts";
 import { leftovers } from "./source.ts";
 import { checkStore } from "./store.ts";
+import { unfinishedUploads } from "./unfinished.ts";
 
 // What the product must never do is done here by hand: a check that can't see it would prove nothing.
 
@@ -156,5 +157,29 @@ test("what a run left in the source is seen: an open transaction, a lock, a temp
     expect(await leftovers(db.url)).toEqual(expect.arrayContaining([expect.stringContaining("advisory lock")]));
   } finally {
     await client.end();
+  }
+});
+
+test("what was begun to be stored and never ended is seen, in a folder and in a bucket", async () => {
+  const folder = { driver: "filesystem", root: testFolder() } as const;
+  const s3 = testS3();
+  const bucket = s3 === null ? [] : [{ driver: "s3", ...s3, prefix: undefined } as const];
+  for (const config of [folder, ...bucket]) {
+    const store = openStore(config);
+    onTestFinished(() => store.close());
+    const goOn = Promise.withResolvers<void>();
+    const key = `chaos-${randomUUID()}`;
+    async function* body(): AsyncGenerator<Uint8Array> {
+      yield Buffer.alloc(20_000_000);
+      await goOn.promise;
+    }
+    await store.put("whole", Buffer.from("whole"));
+    const before = await unfinishedUploads(config);
+    const put = store.put(key, body());
+    await expect.poll(async () => (await unfinishedUploads(config)).length).toBe(before.length + 1);
+    goOn.resolve();
+    await put;
+    expect(await unfinishedUploads(config)).toEqual(before);
+    await store.delete([key, "whole"]);
   }
 });

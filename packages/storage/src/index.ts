@@ -2,6 +2,7 @@ export { StorageError, type StorageErrorCode } from "./errors.ts";
 export type {
   ByteRange,
   CallOptions,
+  CollectOptions,
   GetOptions,
   ListOptions,
   ObjectBody,

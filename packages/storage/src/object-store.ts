@@ -10,8 +10,7 @@ import type { Readable } from "node:stream";
  * **Atomic.** A reader sees an object whole or not at all, and sees the old one until the new one is whole. When `put` rejects, because the body
  * threw, the signal aborted or the store failed, nothing of it is visible and nothing is left behind: no temporary file, no unfinished upload.
  * One thing no store can exclude: if the answer to the very last request is lost (`store_unreachable`), the new object may stand, whole.
- * After a crash of the process leftovers may exist. They are never listed, and a later `put` through the same store collects them when they are
- * old.
+ * After a crash of the process leftovers may exist. They are never listed; `collectUnfinished` removes them.
  *
  * **Durable.** When `put` resolves, the object survives a power cut: the store has acknowledged it, or the file and its folders are synced.
  *
@@ -53,6 +52,12 @@ export interface ObjectStore {
    */
   delete(keys: readonly string[], options?: CallOptions): Promise<void>;
 
+  /**
+   * Removes what was begun and never ended: temporary files that nobody wrote to since `before`, uploads that began before it. Who still writes one of
+   * them fails. Tells how many there were.
+   */
+  collectUnfinished(options: CollectOptions): Promise<number>;
+
   /** Proves that the store answers and may be written to, and leaves nothing behind. For `/readyz`. */
   probe(options?: CallOptions): Promise<void>;
 
@@ -72,6 +77,10 @@ export interface PutOptions extends CallOptions {
 
 export interface GetOptions extends CallOptions {
   readonly range?: ByteRange | undefined;
+}
+
+export interface CollectOptions extends CallOptions {
+  readonly before: Date;
 }
 
 export interface ListOptions extends CallOptions {

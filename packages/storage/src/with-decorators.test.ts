@@ -49,6 +49,10 @@ function failing(store: ObjectStore, failures: number, error: Error): ObjectStor
       fault();
       return store.delete(...args);
     },
+    async collectUnfinished(...args) {
+      fault();
+      return store.collectUnfinished(...args);
+    },
     async probe(...args) {
       fault();
       return store.probe(...args);
@@ -70,11 +74,12 @@ describe("withRetry", () => {
     await again(2).put("object", text("hello"));
     expect(await readText(again(2), "object")).toBe("hello");
     expect((await again(2).head("object"))?.bytes).toBe(5);
+    await again(2).collectUnfinished({ before: new Date() });
     await again(2).probe();
     await again(2).delete(["object"]);
 
     expect(retries.map(({ operation, attempt }) => `${operation} ${attempt}`)).toEqual(
-      ["put", "get", "head", "probe", "delete"].flatMap((operation) => [`${operation} 1`, `${operation} 2`]),
+      ["put", "get", "head", "collect", "probe", "delete"].flatMap((operation) => [`${operation} 1`, `${operation} 2`]),
     );
     for (const { delayMs } of retries) expect(delayMs).toBeLessThanOrEqual(FAST.maxDelayMs);
   });

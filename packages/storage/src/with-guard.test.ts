@@ -19,6 +19,7 @@ function storeThat(answer: () => Promise<never>): ObjectStore {
       yield await answer();
     },
     delete: answer,
+    collectUnfinished: answer,
     probe: answer,
     close: answer,
   };
@@ -30,6 +31,7 @@ const CALLS: readonly [string, (store: ObjectStore) => Promise<unknown>][] = [
   ["head", (store) => store.head("a")],
   ["list", (store) => keysOf(store.list("a"))],
   ["delete", (store) => store.delete(["a"])],
+  ["collectUnfinished", (store) => store.collectUnfinished({ before: new Date() })],
 ];
 
 test.each(CALLS)("%s: only errors that speak of an unwell store count", async (_name, call) => {

@@ -61,6 +61,7 @@ export function withGuard(store: ObjectStore, guard: StoreGuard): ObjectStore {
       }
     },
     delete: (keys, options) => call(() => store.delete(keys, options)),
+    collectUnfinished: (options) => call(() => store.collectUnfinished(options)),
     probe: (options) => store.probe(options),
     close: () => store.close(),
   };

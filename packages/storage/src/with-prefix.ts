@@ -36,6 +36,7 @@ export function withPrefix(store: ObjectStore, prefix: string): ObjectStore {
       for await (const info of store.list(inner + prefixInside, shifted)) yield outside(info);
     },
     delete: (keys, options) => call(async () => store.delete(keys.map(inside), options)),
+    collectUnfinished: (options) => store.collectUnfinished(options),
     probe: (options) => store.probe(options),
     close: () => store.close(),
   };

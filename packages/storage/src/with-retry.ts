@@ -12,7 +12,7 @@ export interface RetryOptions {
 }
 
 export interface Retry {
-  readonly operation: "put" | "get" | "head" | "list" | "delete" | "probe";
+  readonly operation: "put" | "get" | "head" | "list" | "delete" | "collect" | "probe";
   /** The try that failed, from 1. */
   readonly attempt: number;
   readonly delayMs: number;
@@ -82,6 +82,7 @@ export function withRetry(store: ObjectStore, retry: RetryOptions): ObjectStore 
     head: (key, options) => attempt("head", options, () => store.head(key, options)),
     list,
     delete: (keys, options) => attempt("delete", options, () => store.delete(keys, options)),
+    collectUnfinished: (options) => attempt("collect", options, () => store.collectUnfinished(options)),
     probe: (options) => attempt("probe", options, () => store.probe(options)),
     close: () => store.close(),
   };

@@ -78,7 +78,13 @@ export async function workerFixture(name: string, options: FixtureOptions = {}):
     leaseMs: 30_000,
     logLevel: "silent",
     capture: { ...CAPTURE_SETTINGS, segment: { bytes: 16 * 1_048_576, ms: 100 }, lookEveryMs: 200 },
-    sweep: { everyMs: 200, queuedForMs: 500, garbageEveryMs: 3_600_000, garbageGraceMs: 3_600_000 },
+    sweep: {
+      everyMs: 200,
+      queuedForMs: 500,
+      garbageEveryMs: 3_600_000,
+      garbageGraceMs: 3_600_000,
+      unfinishedGraceMs: 3_600_000,
+    },
   };
   const db = openControlDatabase({ url: control.url, maxConnections: 4, applicationName: "rowback worker test" });
   const producer = createProducer({ redisUrl: config.redisUrl, prefix: config.queuePrefix });

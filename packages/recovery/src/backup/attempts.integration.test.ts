@@ -25,6 +25,7 @@ function lateSender(store: ObjectStore): { store: ObjectStore; sending: Promise<
       get: (key, options) => store.get(key, options),
       head: (key, options) => store.head(key, options),
       list: (prefix, options) => store.list(prefix, options),
+      collectUnfinished: (options) => store.collectUnfinished(options),
       probe: (options) => store.probe(options),
       close: () => store.close(),
       put: async (key, body, options) => {

@@ -14,6 +14,8 @@ import {
 /** Shorter than a part, and of several parts: on S3 these go quite different ways. */
 const SIZES = [1_000, 20 * MIB];
 
+const HOUR_MS = 3_600_000;
+
 export function atomicityCases(makeStore: MakeStore): void {
   it.each(SIZES)("nothing of it is seen while a put of %i bytes runs", async (bytes) => {
     const { store } = await storeForTest(makeStore);
@@ -67,6 +69,24 @@ export function atomicityCases(makeStore: MakeStore): void {
       expect(await leftovers()).toEqual([]);
     },
   );
+
+  it("what was begun long ago and never ended is collected, and nothing that is younger", async () => {
+    const { store, leftovers } = await storeForTest(makeStore);
+    expect(await store.collectUnfinished({ before: new Date() })).toBe(0);
+    const slow = pausedBody(Buffer.alloc(20 * MIB, "a"), text("the end"));
+    const put = store.put("slow/object", slow.body);
+    put.catch(() => {});
+    await slow.paused;
+    await expect.poll(leftovers).toHaveLength(1);
+
+    expect(await store.collectUnfinished({ before: new Date(Date.now() - HOUR_MS) })).toBe(0);
+    expect(await leftovers()).toHaveLength(1);
+    expect(await store.collectUnfinished({ before: new Date(Date.now() + HOUR_MS) })).toBe(1);
+    expect(await leftovers()).toEqual([]);
+    slow.finish();
+    await expect(put).rejects.toMatchObject({ name: "StorageError" });
+    expect(await keysOf(store.list(""))).toEqual([]);
+  });
 
   it("an open stream goes on giving the old object when it is replaced", async () => {
     const { store } = await storeForTest(makeStore);

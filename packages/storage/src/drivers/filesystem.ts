@@ -20,6 +20,7 @@ import { StorageError } from "../errors.ts";
 import { assertKey, assertPrefix, RESERVED_SEGMENT } from "../object-key.ts";
 import type {
   CallOptions,
+  CollectOptions,
   GetOptions,
   ListOptions,
   ObjectBody,
@@ -41,12 +42,6 @@ export interface FilesystemStoreOptions {
 /** Small chunks are gathered up to this before a write: fewer trips to the thread pool, little memory. */
 const WRITE_BYTES = 256 * 1024;
 const READ_BYTES = 256 * 1024;
-/**
- * A temporary file not written to for so long belongs to a process that died. Erring to the short side would destroy the upload of a source
- * that pauses; to the long side it keeps some disk for a day.
- */
-const LEFTOVER_MS = 24 * 60 * 60 * 1000;
-const COLLECT_EVERY_MS = 60 * 60 * 1000;
 /** A delete by another process may remove the empty folder between our mkdir and our rename; losing that race so often in a row means something else. */
 const PLACE_ATTEMPTS = 10;
 
@@ -64,7 +59,6 @@ interface Ready {
 class FilesystemStore implements ObjectStore {
   readonly #configuredRoot: string;
   #ready: Promise<Ready> | undefined;
-  #collectedAt = 0;
 
   constructor(root: string) {
     this.#configuredRoot = root;
@@ -74,7 +68,6 @@ class FilesystemStore implements ObjectStore {
     assertKey(key);
     options.signal?.throwIfAborted();
     const ready = await this.#open("opening");
-    await this.#collectLeftovers(ready);
     const folder = dirname(join(ready.root, key));
     return ready.folders
       .expecting(folder, async () => {
@@ -149,6 +142,21 @@ class FilesystemStore implements ObjectStore {
     }
   }
 
+  async collectUnfinished({ before, signal }: CollectOptions): Promise<number> {
+    signal?.throwIfAborted();
+    const { temporary } = await this.#open("opening");
+    let collected = 0;
+    for (const name of await naming("collecting", temporary, () => readdir(temporary))) {
+      signal?.throwIfAborted();
+      const path = join(temporary, name);
+      const found = await stat(path).catch(nullIfMissing);
+      if (found === null || found.mtime >= before) continue;
+      await naming("collecting", name, () => rm(path, { force: true }));
+      collected += 1;
+    }
+    return collected;
+  }
+
   async probe(options: CallOptions = {}): Promise<void> {
     options.signal?.throwIfAborted();
     const { temporary } = await this.#open("probing");
@@ -169,17 +177,6 @@ class FilesystemStore implements ObjectStore {
       throw fromSystemError(error, `${doing} the store's folder`);
     });
     return this.#ready;
-  }
-
-  async #collectLeftovers({ temporary }: Ready): Promise<void> {
-    const now = Date.now();
-    if (now - this.#collectedAt < COLLECT_EVERY_MS) return;
-    this.#collectedAt = now;
-    for (const name of await readdir(temporary).catch(() => [])) {
-      const path = join(temporary, name);
-      const found = await stat(path).catch(() => null);
-      if (found !== null && now - found.mtimeMs > LEFTOVER_MS) await rm(path, { force: true }).catch(() => {});
-    }
   }
 }
 

@@ -10,11 +10,13 @@ import { abortUpload } from "./s3-upload.ts";
  * Aborts uploads that were begun before `before` and never ended: those of processes that died. They are invisible to listings, and paid for.
  *
  * @param prefix only uploads of keys that begin with it
+ * @returns how many there were
  */
 export async function collectStaleUploads(
   calls: S3Calls,
   request: { prefix: string; before: Date; signal: AbortSignal | undefined },
-): Promise<void> {
+): Promise<number> {
+  let collected = 0;
   let at: { KeyMarker?: string; UploadIdMarker?: string } | undefined = {};
   while (at !== undefined) {
     const query: ListMultipartUploadsCommandInput = { Bucket: calls.bucket, Prefix: request.prefix, ...at };
@@ -24,8 +26,10 @@ export async function collectStaleUploads(
     );
     for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
       request.signal?.throwIfAborted();
-      if (Key !== undefined && UploadId !== undefined && Initiated !== undefined && Initiated < request.before)
-        await abortUpload(calls, Key, UploadId);
+      if (Key === undefined || UploadId === undefined || Initiated === undefined || Initiated >= request.before)
+        continue;
+      await abortUpload(calls, Key, UploadId);
+      collected += 1;
     }
     const { NextKeyMarker: key, NextUploadIdMarker: upload } = page;
     at =
@@ -33,4 +37,5 @@ export async function collectStaleUploads(
         ? { KeyMarker: key, ...(upload !== undefined && { UploadIdMarker: upload }) }
         : undefined;
   }
+  return collected;
 }

@@ -18,6 +18,7 @@ import { assertKey, assertPrefix, RESERVED_SEGMENT } from "../object-key.ts";
 import type {
   ByteRange,
   CallOptions,
+  CollectOptions,
   GetOptions,
   ListOptions,
   ObjectBody,
@@ -50,9 +51,6 @@ const CONNECT_MS = 5_000;
 const KEYS_PER_DELETE = 1_000;
 /** Waiting for a socket counts as connecting: there must be more than there can be open streams and parts. */
 const MOST_SOCKETS = 256;
-/** Nobody's upload takes this long: 5 TiB in a week are 9 MB/s. Shorter would kill a slow live one, longer is paid for. */
-const STALE_UPLOAD_MS = 7 * 24 * 60 * 60 * 1000;
-const COLLECT_EVERY_MS = 24 * 60 * 60 * 1000;
 
 /** Objects in one bucket of S3, or of a server that speaks its language. See `ObjectStore` for the contract. */
 export function openS3Store(options: S3StoreOptions): ObjectStore {
@@ -62,9 +60,6 @@ export function openS3Store(options: S3StoreOptions): ObjectStore {
 class S3Store implements ObjectStore {
   readonly #calls: S3Calls;
   readonly #ownPrefix: string;
-  readonly #closing = new AbortController();
-  #collectedAt = 0;
-  #collecting: Promise<void> = Promise.resolve();
 
   constructor(options: S3StoreOptions) {
     this.#calls = new S3Calls(openClient(options), options.bucket, options.callMs);
@@ -74,9 +69,7 @@ class S3Store implements ObjectStore {
   async put(key: string, body: ObjectBody, options: PutOptions = {}): Promise<StoredObject> {
     assertKey(key);
     options.signal?.throwIfAborted();
-    const stored = await upload(this.#calls, key, body, options);
-    this.#collectNowAndThen();
-    return stored;
+    return await upload(this.#calls, key, body, options);
   }
 
   async get(key: string, options: GetOptions = {}): Promise<Readable> {
@@ -134,6 +127,10 @@ class S3Store implements ObjectStore {
     }
   }
 
+  collectUnfinished({ before, signal }: CollectOptions): Promise<number> {
+    return collectStaleUploads(this.#calls, { prefix: this.#ownPrefix, before, signal });
+  }
+
   /** By an upload begun and given up: it takes the right to write, and leaves no object, no version and no delete marker. */
   async probe({ signal }: CallOptions = {}): Promise<void> {
     const key = `${this.#ownPrefix}${RESERVED_SEGMENT}/probe-${randomUUID()}`;
@@ -145,8 +142,6 @@ class S3Store implements ObjectStore {
   }
 
   async close(): Promise<void> {
-    this.#closing.abort();
-    await this.#collecting;
     this.#calls.client.destroy();
   }
 
@@ -223,15 +218,6 @@ class S3Store implements ObjectStore {
     );
     const failed = answer.Errors?.find((error) => error.Code !== "NoSuchKey");
     if (failed !== undefined) throw fromS3Code(failed.Code ?? "an unnamed error", "deleting", failed.Key);
-  }
-
-  /** Beside the work, not before it; a store that may not list uploads keeps its rubbish, and its backups. */
-  #collectNowAndThen(): void {
-    if (Date.now() - this.#collectedAt < COLLECT_EVERY_MS) return;
-    this.#collectedAt = Date.now();
-    const before = new Date(Date.now() - STALE_UPLOAD_MS);
-    const request = { prefix: this.#ownPrefix, before, signal: this.#closing.signal };
-    this.#collecting = collectStaleUploads(this.#calls, request).catch(() => {});
   }
 }
 

@@ -38,6 +38,10 @@ export class MemoryStore implements ObjectStore {
     for (const key of keys) this.objects.delete(key);
   }
 
+  async collectUnfinished(): Promise<number> {
+    return 0;
+  }
+
   async probe(): Promise<void> {}
 
   async close(): Promise<void> {}

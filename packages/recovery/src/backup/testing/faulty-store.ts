@@ -41,6 +41,7 @@ function passOn(store: ObjectStore): ObjectStore {
     head: (key, options) => store.head(key, options),
     list: (prefix, options) => store.list(prefix, options),
     delete: (keys, options) => store.delete(keys, options),
+    collectUnfinished: (options) => store.collectUnfinished(options),
     probe: (options) => store.probe(options),
     close: () => store.close(),
   };
