@@ -33,6 +33,19 @@ test("parts without a manifest are collected when old and not live; nothing else
   ]);
 });
 
+test("a backup whose run ends well between the listing and the question whether it is live stays", async () => {
+  const store = new MemoryStore();
+  await writeTestBackup(store, { t: [Buffer.from("row")] });
+  const manifest = store.objects.get(manifestKey(BACKUP));
+  store.objects.delete(manifestKey(BACKUP));
+  const isLive = async (): Promise<boolean> => {
+    if (manifest !== undefined) store.objects.set(manifestKey(BACKUP), manifest);
+    return false;
+  };
+  expect(await sweep(store, { isLive })).toEqual({ backups: 0, objects: 0, bytes: 0 });
+  expect(store.objects.size).toBe(2);
+});
+
 test("a manifest whose run is known to have failed is collected too; an unknown run's is not", async () => {
   const store = new MemoryStore();
   await writeTestBackup(store, { t: [Buffer.from("row")] });

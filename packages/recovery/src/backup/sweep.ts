@@ -6,6 +6,7 @@ import {
   type BackupId,
   type BackupObject,
   backupPrefix,
+  manifestKey,
   parseObjectKey,
   TENANTS_PREFIX,
 } from "../archive/object-keys.ts";
@@ -69,6 +70,8 @@ export async function collectGarbage(ctx: SweepContext, options: SweepOptions): 
       if (ctx.clock.now().getTime() - candidate.youngest < options.graceMs) continue;
       const isWhole = await isBackup(candidate, options);
       if ((isWhole && candidate.writers.size < 2) || (await options.isLive(candidate.id))) continue;
+      // Its run may have ended well since the listing, and only now that it is not live the manifest's absence means something.
+      if (!candidate.hasManifest && (await hasManifest(ctx, candidate.id))) continue;
       const { objects, bytes } = isWhole
         ? await collectLosers(ctx, candidate.id, options)
         : await collectAll(ctx, candidate);
@@ -85,6 +88,10 @@ export async function collectGarbage(ctx: SweepContext, options: SweepOptions): 
 
 async function isBackup({ hasManifest, id }: Candidate, { hasFailed }: SweepOptions): Promise<boolean> {
   return hasManifest && !((await hasFailed?.(id)) ?? false);
+}
+
+async function hasManifest({ store, signal }: SweepContext, id: BackupId): Promise<boolean> {
+  return (await store.head(manifestKey(id), { signal })) !== null;
 }
 
 type Collected = Pick<SweepOutcome, "objects" | "bytes">;
