@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
-import type { ObjectStore, StoredObject } from "@rowback/storage";
+import { type ObjectStore, StorageError, type StoredObject } from "@rowback/storage";
+import pRetry from "p-retry";
 import { RecoveryError } from "../errors.ts";
 import { type BackupSeal, newBackupSeal } from "./backup-seal.ts";
 import { type LaneBackup, LaneWriter } from "./lane-writer.ts";
@@ -14,6 +15,10 @@ import { END_FRAME_BYTES, SealedPartWriter } from "./sealed-part.ts";
 /** Cleaning up after a failure must not hold a worker for long; the sweeper finds what is left. */
 const CLEAN_UP_MS = 10_000;
 const WRITER_BYTES = 16;
+/** As often as the store tries other calls: one lost packet at the end must not cost a backup of hours. */
+const PUBLISH_RETRY = { retries: 4, minTimeout: 200, maxTimeout: 4_000, factor: 2, randomize: true } as const;
+/** Manifests that come in between: each earlier attempt has one, and each lost answer leaves one's own. */
+const MOST_RIVALS = 5;
 
 export interface BackupWriterOptions {
   readonly signal: AbortSignal;
@@ -35,6 +40,7 @@ export class BackupWriter implements LaneBackup {
   readonly #lanes: LaneWriter[] = [];
   readonly #parts: ManifestPart[] = [];
   #opened = 0;
+  #publishes = false;
   #bytes = 0;
 
   constructor(store: ObjectStore, id: BackupId, options: BackupWriterOptions) {
@@ -98,15 +104,39 @@ export class BackupWriter implements LaneBackup {
     const manifest = { ...described, writer: this.writer };
     const text = this.#seal === null ? encodeManifest(manifest) : encodeSealedManifest(manifest, this.#seal);
     this.claimBytes(text.length);
-    const stored = await this.#store.put(manifestKey(this.#id), text, { signal: this.#signal });
-    return { sha256: createHash("sha256").update(text).digest("hex"), bytes: stored.bytes };
+    this.#publishes = true;
+    await pRetry(() => this.#publish(text), {
+      ...PUBLISH_RETRY,
+      signal: this.#signal,
+      shouldRetry: ({ error }) => error instanceof StorageError && error.retryable,
+    });
+    return { sha256: createHash("sha256").update(text).digest("hex"), bytes: text.length };
+  }
+
+  /**
+   * The manifest is all that attempts share. It is put only where there is none, so that an earlier attempt's that is still on its way
+   * can't take its place when it arrives; one that arrived before makes way.
+   */
+  async #publish(text: Buffer): Promise<void> {
+    const [key, signal] = [manifestKey(this.#id), this.#signal];
+    for (let rivals = 0; ; rivals += 1) {
+      try {
+        await this.#store.put(key, text, { signal, onlyIfAbsent: true });
+        return;
+      } catch (error) {
+        if (!(error instanceof StorageError) || error.code !== "object_exists" || rivals === MOST_RIVALS) throw error;
+      }
+      // An earlier attempt's; or its own, where the answer to an earlier try was lost.
+      await this.#store.delete([key], { signal });
+    }
   }
 
   /** After any failure: stops the lanes and deletes the parts, as far as the store lets it. Never throws. */
   async abort(error: unknown): Promise<void> {
     await Promise.allSettled(this.#lanes.map((lane) => lane.abort(error)));
     const signal = AbortSignal.timeout(CLEAN_UP_MS);
-    await this.#store.delete([manifestKey(this.#id)], { signal }).catch(() => {});
+    // Only one that may be its own: another attempt's is not its to take back.
+    if (this.#publishes) await this.#store.delete([manifestKey(this.#id)], { signal }).catch(() => {});
     const keys = Array.from({ length: this.#opened }, (_, part) => partKey(this.#id, part, this.writer));
     await this.#store.delete(keys, { signal }).catch(() => {});
   }

@@ -33,10 +33,13 @@ test.for(["before", "midway", "unanswered"] satisfies PutFault[])(
   "a put that fails %s: no manifest, nothing left, and the next attempt succeeds",
   async (fault) => {
     const ctx = await context();
-    // There are at least two parts and the manifest; each of the first three puts fails once.
+    // There are two parts, of which each fails once; and the manifest, which is tried again, and fails again.
     for (const failing of [1, 2, 3]) {
       const backup = newBackup();
-      const store = faultyStore(ctx.store, (_key, put) => (put === failing ? fault : null));
+      const store = faultyStore(ctx.store, (_key, put) => {
+        if (put === failing) return fault;
+        return put > 3 ? "before" : null;
+      });
       await expect(backupTenant({ ...ctx, store }, { ...backup, ...request })).rejects.toMatchObject({
         code: "store_unreachable",
         retryable: true,
@@ -46,6 +49,17 @@ test.for(["before", "midway", "unanswered"] satisfies PutFault[])(
       await verifyBackup(ctx, backup);
       for (const key of await keysOf(ctx.store)) await ctx.store.delete([key]);
     }
+  },
+);
+
+test.for(["before", "unanswered"] satisfies PutFault[])(
+  "a manifest whose put fails %s is put again, and costs no attempt",
+  async (fault) => {
+    const ctx = await context();
+    const backup = newBackup();
+    const store = faultyStore(ctx.store, (_key, put) => (put === 3 ? fault : null));
+    const { manifestSha256 } = await backupTenant({ ...ctx, store }, { ...backup, ...request });
+    await verifyBackup(ctx, { ...backup, expectManifestSha256: manifestSha256 });
   },
 );
 

@@ -1,12 +1,17 @@
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
-import { type ObjectInfo, type ObjectStore, StorageError, type StoredObject } from "@rowback/storage";
+import { type ObjectInfo, type ObjectStore, type PutOptions, StorageError, type StoredObject } from "@rowback/storage";
 
 /** An object store in memory, for tests without services. Its objects can be looked at, and damaged. */
 export class MemoryStore implements ObjectStore {
   readonly objects = new Map<string, { bytes: Buffer; modifiedAt: Date }>();
 
-  async put(key: string, body: AsyncIterable<Uint8Array> | Uint8Array): Promise<StoredObject> {
+  async put(
+    key: string,
+    body: AsyncIterable<Uint8Array> | Uint8Array,
+    { onlyIfAbsent = false }: PutOptions = {},
+  ): Promise<StoredObject> {
+    if (onlyIfAbsent && this.objects.has(key)) throw new StorageError("object_exists", `there is ${key}`, { key });
     const pieces: Uint8Array[] = [];
     if (body instanceof Uint8Array) pieces.push(body);
     else for await (const piece of body) pieces.push(Buffer.from(piece));
