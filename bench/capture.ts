@@ -233,7 +233,7 @@ interface MadeSlot {
 }
 
 async function slot(name: string): Promise<MadeSlot> {
-  const { startLsn } = await createSlot(source, name, signal);
+  const { startLsn } = await createSlot(source, { slotName: name, publicationName: "bench" }, signal);
   return { name, startLsn };
 }
 

@@ -2,6 +2,7 @@ import { type ControlDatabase, getBackup, listEpochs, listSegments } from "@rowb
 import { type BackupArchive, openMoment } from "@rowback/recovery";
 import { tableLabel } from "@rowback/recovery/plans";
 import type { ObjectStore } from "@rowback/storage";
+import { limitOf } from "./declared.ts";
 import type { Point } from "./points.ts";
 import { digestOf, type Reference, TABLE_NAMES, type TableRows } from "./reference.ts";
 import type { OracleSystem, OracleTenant } from "./system.ts";
@@ -38,7 +39,7 @@ async function openPoint(
   store: ObjectStore,
   { sourceId }: OracleSystem,
   tenant: OracleTenant,
-  { target }: Point,
+  point: Point,
   { backupId, mostHeldBytes }: { readonly backupId: string; readonly mostHeldBytes: number },
 ): Promise<BackupArchive> {
   const backup = await getBackup(db.system, backupId);
@@ -53,10 +54,7 @@ async function openPoint(
       tenantKey,
       backupId,
       manifestSha256: backup.manifestSha256,
-      limit:
-        "lsn" in target
-          ? { kind: "lsn", lsn: lastBefore(target.lsn) }
-          : { kind: "time", at: String(BigInt(Date.parse(target.time)) * 1000n + BigInt(target.time.slice(23, 26))) },
+      limit: limitOf(point),
       mostHeldBytes,
       segments: async function* (fromXid) {
         for await (const segment of listSegments(db.system, { sourceId, epoch, tenantKey, fromXid })) {
@@ -80,16 +78,16 @@ async function linesOf(archive: BackupArchive, table: { schema: string; name: st
   return Buffer.concat(pieces).toString("utf8").split("\n").slice(0, -1).sort();
 }
 
-/** The archive may order columns its own way, and know a dropped one not yet or a new one not yet: only those that both have count, unless one lacks rows. */
+/** Where two sides differ: in their columns, whatever their order, or in their rows; null: nowhere. */
 export function differenceOf(expected: TableRows, found: TableRows): string | null {
   const shared = expected.columns.filter((name) => found.columns.includes(name));
   const strange = [...expected.columns, ...found.columns].filter((name) => !shared.includes(name));
+  if (strange.length > 0) return `columns ${found.columns.join(", ")} in the place of ${expected.columns.join(", ")}`;
   const [a, b] = [project(expected, shared), project(found, shared)];
   if (digestOf(a) === digestOf(b)) return null;
   const missing = without(a.lines, b.lines);
   const extra = without(b.lines, a.lines);
-  const columns = strange.length === 0 ? "" : ` (only one side has ${strange.join(", ")})`;
-  return `${missing.length} rows missing, ${extra.length} too many${columns}: ${JSON.stringify([missing[0], extra[0]]).slice(0, 400)}`;
+  return `${missing.length} rows missing, ${extra.length} too many: ${JSON.stringify([missing[0], extra[0]]).slice(0, 400)}`;
 }
 
 function project({ columns, lines }: TableRows, names: readonly string[]): TableRows {

@@ -4,7 +4,7 @@ import { type Random, randomOf } from "../chaos/random.ts";
 import { KeptReferences } from "./kept-references.ts";
 import { type Reference, readReference, takeExactMoment } from "./reference.ts";
 import { type OracleSystem, type OracleTenant, succeed } from "./system.ts";
-import { ACCOUNTS, write } from "./writers.ts";
+import { ACCOUNTS, write, writeSlowly } from "./writers.ts";
 
 /** A moment, and what everybody owned at it, as PostgreSQL itself says. */
 export interface Point {
@@ -22,6 +22,8 @@ export interface History {
 }
 
 const WRITERS = 3;
+/** Moments. Another worker takes over after some seconds, and shall have time to capture what happens as it happens, too. */
+const KILL_ONE_IN = 12;
 
 /** Writers hold their next transaction back while somebody needs silence. */
 class Gate {
@@ -70,8 +72,15 @@ export async function liveThrough(
   const stop = AbortSignal.any([signal, enough.signal]);
   const writing = Promise.all(
     Array.from({ length: WRITERS }, (_, n) =>
-      write({ url, turn: gate.turn, seed: seed * 1_000 + n, rarities: n === 0, schemaChanges, signal: stop }),
-    ),
+      write({
+        url,
+        turn: gate.turn,
+        seed: seed * 1_000 + n,
+        rarities: n === 0,
+        schemaChanges: schemaChanges && n === 1,
+        signal: stop,
+      }),
+    ).concat(writeSlowly({ url, turn: gate.turn, seed: seed * 1_000 + WRITERS, signal: stop })),
   );
   writing.catch(() => {});
   const kept = new KeptReferences(system.folder);
@@ -80,11 +89,11 @@ export async function liveThrough(
   try {
     while (points.length < count) {
       await delay(random.whole(50, 900), undefined, { signal });
-      if (random.oneIn(6)) {
+      if (random.oneIn(KILL_ONE_IN)) {
         random.pick(system.workers).signal("SIGKILL");
         kills += 1;
       }
-      if (random.oneIn(5)) backingUp = backingUp.then(() => backUp(random.pick(system.tenants)));
+      if (random.oneIn(4)) backingUp = backingUp.then(() => backUp(random.pick(system.tenants)));
       const known = new Map([...bases].map(([tenant, ids]) => [tenant, [...ids]]));
       const { target, reference } = await takePoint(url, gate, random);
       points.push({ target, reference: await kept.keep(reference), bases: known });

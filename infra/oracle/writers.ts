@@ -8,6 +8,8 @@ const BUSY = [1, 2, 3] as const;
 
 /** Writers rest a little: what counts is how they meet, not how much they write. */
 const MOST_REST_MS = 25;
+/** Of a slow transaction, twice. */
+const MOST_PAUSE_MS = 400;
 
 type Step = (client: pg.ClientBase, random: Random) => Promise<unknown>;
 
@@ -137,6 +139,15 @@ const STEPS: readonly (readonly [number, Step])[] = [
         account(r),
         below(r, 20),
       ]),
+  ],
+  // To another tenant, under an identity that does not say whose it was. All values are written: one that the WAL left out would be gone.
+  [
+    4,
+    (c, r) =>
+      c.query(
+        "UPDATE documents SET account_id = $2, body = $3 WHERE id = (SELECT id FROM documents WHERE account_id = $1 OFFSET $4 LIMIT 1)",
+        [account(r), account(r), r.pick([null, text(r), long(r)]), below(r, 20)],
+      ),
   ],
   [
     5,
@@ -271,7 +282,7 @@ const RARITIES: readonly [Step, ...Step[]] = [
 ];
 
 /** Changes of a table's columns, with rows that change between them. */
-const SCHEMA_CHANGES: readonly Step[] = [
+const SCHEMA_CHANGES: readonly [Step, ...Step[]] = [
   (c, r) => c.query("ALTER TABLE flex ADD COLUMN IF NOT EXISTS c text DEFAULT 'given'").then(() => fillFlex(c, r, "c")),
   (c) => c.query("ALTER TABLE flex DROP COLUMN IF EXISTS c"),
   (c, r) => c.query("ALTER TABLE flex ADD COLUMN IF NOT EXISTS d integer").then(() => fillFlex(c, r, "d")),
@@ -290,7 +301,7 @@ export interface WriterOptions {
   readonly seed: number;
   /** Takes part in the rare things: TRUNCATE, big transactions. */
   readonly rarities: boolean;
-  /** And changes columns, too. */
+  /** Changes columns now and then. */
   readonly schemaChanges: boolean;
   readonly signal: AbortSignal;
 }
@@ -301,18 +312,61 @@ export async function write({ url, turn, seed, rarities, schemaChanges, signal }
   const client = new pg.Client({ connectionString: url, application_name: "oracle writer" });
   await client.connect();
   await client.query("SET lock_timeout = '2s'");
-  const rare = schemaChanges ? [...RARITIES, ...SCHEMA_CHANGES] : RARITIES;
   let committed = 0;
   try {
     for (await turn(); !signal.aborted; await turn()) {
       await delay(random.whole(0, MOST_REST_MS));
-      const isRare = rarities && chance(random, 0.03);
-      committed += (await transact(client, random, isRare ? random.pick(rare) : steps)) ? 1 : 0;
+      const work =
+        rarities && chance(random, 0.02)
+          ? random.pick(RARITIES)
+          : schemaChanges && chance(random, 0.015)
+            ? random.pick(SCHEMA_CHANGES)
+            : steps;
+      committed += (await transact(client, random, work)) ? 1 : 0;
     }
   } finally {
     await client.end();
   }
   return committed;
+}
+
+/**
+ * Writes transactions that take their time: most backups begin while one is open, so that their snapshot does not show what the log has from
+ * before, and what is committed later than younger transactions that it does show. Resolves with how many were committed.
+ */
+export async function writeSlowly({
+  url,
+  turn,
+  seed,
+  signal,
+}: Pick<WriterOptions, "url" | "turn" | "seed" | "signal">): Promise<number> {
+  const random = randomOf(seed);
+  const client = new pg.Client({ connectionString: url, application_name: "oracle writer" });
+  await client.connect();
+  let committed = 0;
+  try {
+    for (await turn(); !signal.aborted; await turn()) {
+      committed += (await transact(client, random, slowStep)) ? 1 : 0;
+    }
+  } finally {
+    await client.end();
+  }
+  return committed;
+}
+
+/** Rows of its own, so that nobody waits for it; nothing that could be done twice without a trace. */
+async function slowStep(client: pg.ClientBase, random: Random): Promise<void> {
+  const owner = account(random);
+  await client.query("INSERT INTO clicks SELECT $1, 'slow', 0 FROM generate_series(1, 3)", [owner]);
+  await delay(random.whole(0, MOST_PAUSE_MS));
+  await client.query("UPDATE clicks SET n = n + 1 WHERE path = 'slow' AND n < 3");
+  await client.query(
+    "DELETE FROM clicks WHERE ctid = ANY (SELECT ctid FROM clicks WHERE account_id = $1 AND path = 'slow' AND n = 3 LIMIT 2)",
+    [owner],
+  );
+  await client.query("INSERT INTO documents (account_id, title) VALUES ($1, 'slow')", [owner]);
+  await client.query("DELETE FROM documents WHERE title = 'slow' AND id % 3 = $1", [below(random, 3)]);
+  await delay(random.whole(0, MOST_PAUSE_MS));
 }
 
 /** Some steps, of which some are taken back by a savepoint. */

@@ -95,6 +95,7 @@ export function segmentRow({ key, bytes, index }: WrittenSegment): NewChangeSegm
     rawBytes: index.rawBytes,
     storedBytes: bytes,
     hasShared: index.blocks.some((block) => block.tenant === null),
+    hasAlterations: index.alterations > 0,
     tenantKeys: tenants,
   };
 }

@@ -181,7 +181,7 @@ class SourceCapture {
     if (state === null || epoch === undefined) throw leaseLost(source.id);
     const slot = await source.connect((client) => readSlot(client, state.slotName), { signal: this.#signal });
     if (slot.lost) {
-      await healLostSlot(worker, source, this.#lease, state.slotName, epoch, this.#signal);
+      await healLostSlot(worker, source, this.#lease, state, epoch, this.#signal);
       epoch = await current();
       if (epoch === undefined) throw leaseLost(source.id);
     } else if (slot.activePid !== null) {

@@ -28,7 +28,7 @@ export async function healLostSlot(
   worker: WorkerContext,
   source: Source,
   lease: CaptureLease,
-  slotName: string,
+  names: { readonly slotName: string; readonly publicationName: string },
   lost: CaptureEpoch,
   signal: AbortSignal,
 ): Promise<void> {
@@ -42,8 +42,8 @@ export async function healLostSlot(
     causeXid: null,
   };
   const objectKey = await putGap(worker.store, source.id, lost.epoch, gap, signal);
-  await dropSlot(source, slotName, signal);
-  const start = await createSlot(source, slotName, signal);
+  await dropSlot(source, names.slotName, signal);
+  const start = await createSlot(source, names, signal);
   await ofControlDatabase(
     withSystem(worker.db, async (client) => {
       // Holds the row until the commit: nobody takes the capture in between.

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Queryable } from "../control-database.ts";
 import { Lsn, Micros, microsOf, timestampOf, Xid } from "../log-position.ts";
 import { allRows, firstRow, Int8, Json, jsonb } from "../rows.ts";
+import { type RememberedTables, rememberTables } from "./captured-tables.ts";
 
 /** Why a capture does not go on. */
 export const CaptureProblem = z.object({ code: z.string(), message: z.string(), hint: z.string().optional() });
@@ -201,7 +202,11 @@ export interface NewEpoch {
   readonly startedAt: bigint;
   /** Its slot takes the place of a lost one: every tenant is to get a new full backup. */
   readonly rebase?: boolean;
+  /** The tables just before the slot was made. */
+  readonly seen?: SeenBySetup | undefined;
 }
+
+type SeenBySetup = Omit<RememberedTables, "tables"> & { readonly tables: readonly { readonly oid: number }[] };
 
 /** Begins the next epoch at a slot that was just made, and ends the one before, if any; the new epoch's number. */
 export async function beginEpoch(q: Queryable, start: NewEpoch): Promise<number> {
@@ -220,6 +225,8 @@ RETURNING epoch`,
   });
   const begun = firstRow(result, z.object({ epoch: z.int() }));
   if (begun === null) throw new Error("the epoch was not inserted");
+  const { sourceId, seen } = start;
+  if (seen !== undefined) await rememberTables(q, { sourceId, ...begun }, seen, { tables: seen.tables, gone: [] });
   return begun.epoch;
 }
 

@@ -60,6 +60,7 @@ function segment(first: number, last: number, more: Partial<NewChangeSegment> = 
     storedBytes: 9,
     tenantKeys: ["acme"],
     hasShared: false,
+    hasAlterations: false,
     ...more,
   };
 }

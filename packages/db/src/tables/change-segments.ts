@@ -24,6 +24,8 @@ export const ChangeSegment = z.object({
   /** Of the object. */
   storedBytes: Int8,
   hasShared: z.boolean(),
+  /** It tells that a table's columns changed. */
+  hasAlterations: z.boolean(),
 });
 export type ChangeSegment = z.infer<typeof ChangeSegment>;
 
@@ -33,7 +35,7 @@ export type NewChangeSegment = Omit<ChangeSegment, "sourceId" | "epoch"> & { rea
 const COLUMNS = `s.source_id AS "sourceId", s.epoch, s.first_lsn AS "firstLsn", s.last_lsn AS "lastLsn", s.piece,
   s.object_key AS "objectKey", ${microsOf("s.first_at")} AS "firstAt", ${microsOf("s.last_at")} AS "lastAt", s.max_xid AS "maxXid",
   s.continued, s.continues, s.transactions, s.changes, s.raw_bytes AS "rawBytes", s.stored_bytes AS "storedBytes",
-  s.has_shared AS "hasShared"`;
+  s.has_shared AS "hasShared", s.has_alterations AS "hasAlterations"`;
 
 /**
  * What stands for a tenant in `tenant_hashes`: 32 bits. Two tenants may share one; the segment's own index settles it. The source
@@ -51,9 +53,9 @@ export interface SegmentFilter {
   readonly tenantKey: string | null;
   /** Only segments with a transaction from this id on: a base's xmin. */
   readonly fromXid?: bigint | undefined;
-  /** Only segments that begin at or before this position. */
+  /** Only segments that begin at or before this position; beyond it those alone that tell of changed columns. */
   readonly untilLsn?: string | undefined;
-  /** Only segments that begin at or before this moment, in microseconds since 1970. */
+  /** The same by time, in microseconds since 1970. */
   readonly untilAt?: bigint | undefined;
 }
 
@@ -84,8 +86,8 @@ async function segmentsAfter(
     text: `SELECT ${COLUMNS} FROM change_segments s
 WHERE s.source_id = $1 AND s.epoch = $2 ${tenantKey === null ? "AND $3::int[] IS NULL" : "AND (s.tenant_hashes && $3::int[] OR s.has_shared)"}
   AND ($4::bigint IS NULL OR s.max_xid >= $4)
-  AND ($5::text IS NULL OR s.first_lsn <= $5)
-  AND ($6::bigint IS NULL OR ${microsOf("s.first_at")} <= $6)
+  AND ($5::text IS NULL OR s.first_lsn <= $5 OR s.has_alterations)
+  AND ($6::bigint IS NULL OR ${microsOf("s.first_at")} <= $6 OR s.has_alterations)
   AND ($7::text IS NULL OR (s.last_lsn, s.first_lsn, s.piece) > ($7, $8, $9))
 ORDER BY s.last_lsn, s.first_lsn, s.piece LIMIT ${PAGE}`,
     values: [

@@ -78,12 +78,13 @@ SELECT FROM complete`,
 /** `$3` epoch, `$4` the rows as JSON. */
 const INSERT_SEGMENTS = `
   INSERT INTO change_segments (source_id, epoch, first_lsn, last_lsn, piece, object_key, first_at, last_at, max_xid, continued, continues,
-    transactions, changes, raw_bytes, stored_bytes, tenant_hashes, has_shared)
+    transactions, changes, raw_bytes, stored_bytes, tenant_hashes, has_shared, has_alterations)
   SELECT held.source_id, $3, r.first_lsn, r.last_lsn, r.piece, r.object_key, ${timestampOf("r.first_at")}, ${timestampOf("r.last_at")}, r.max_xid,
-    r.continued, r.continues, r.transactions, r.changes, r.raw_bytes, r.stored_bytes, r.tenant_hashes, r.has_shared
+    r.continued, r.continues, r.transactions, r.changes, r.raw_bytes, r.stored_bytes, r.tenant_hashes, r.has_shared,
+    r.has_alterations
   FROM <holder> AS held, jsonb_to_recordset($4::jsonb) AS r (first_lsn text, last_lsn text, piece int, object_key text, first_at bigint,
     last_at bigint, max_xid bigint, continued boolean, continues boolean, transactions bigint, changes bigint, raw_bytes bigint,
-    stored_bytes bigint, tenant_hashes int[], has_shared boolean)
+    stored_bytes bigint, tenant_hashes int[], has_shared boolean, has_alterations boolean)
   ON CONFLICT DO NOTHING`;
 
 /** Numbers beyond 2^53 travel as text: jsonb reads both. */
@@ -105,6 +106,7 @@ function segmentRows(sourceId: string, segments: readonly NewChangeSegment[]): s
       stored_bytes: segment.storedBytes,
       tenant_hashes: [...new Set([...segment.tenantKeys].map((key) => tenantHash(sourceId, key)))],
       has_shared: segment.hasShared,
+      has_alterations: segment.hasAlterations,
     })),
   );
 }

@@ -18,7 +18,7 @@ export interface CaptureTarget {
   publish(segments: readonly WrittenSegment[], covered: Covered): Promise<void>;
   /** Records gaps, after their objects. */
   declare(gaps: readonly Gap[]): Promise<void>;
-  /** The tables as whoever captured before saw them last; null: nobody did in this epoch. */
+  /** The tables as whoever captured before saw them, at a position below `covered`; null: nobody did in this epoch. */
   rememberedTables(): Promise<SeenTables | null>;
   rememberTables(seen: SeenTables): Promise<void>;
 }

@@ -8,15 +8,16 @@ import type { Log } from "../../verb-context.ts";
 import type { Transaction } from "../log/segment-index.ts";
 import { changesPrefix, parseSegmentKey } from "../log/segment-keys.ts";
 import type { Route } from "./capture-plan.ts";
-import type { CaptureTarget, Covered } from "./capture-target.ts";
+import type { CaptureTarget, Covered, SeenTables } from "./capture-target.ts";
 import { ChangeSorter, type RowMessage, type TenantMove } from "./change-sorter.ts";
 import { type Gap, gapKey } from "./gap.ts";
 import { type ParentKey, ParentTenants } from "./parent-tenants.ts";
-import { readMessage } from "./pgoutput.ts";
+import { type RelationMessage, readMessage } from "./pgoutput.ts";
 import { readNextXid } from "./published-tables.ts";
 import { type Batch, ReplicationStream } from "./replication-stream.ts";
 import { SegmentGatherer, type SegmentLimits } from "./segment-gatherer.ts";
 import { TableBook } from "./table-book.ts";
+import type { Look } from "./table-looks.ts";
 import { compareTables } from "./table-watch.ts";
 import { lsnText, widenXid } from "./wal-position.ts";
 
@@ -88,6 +89,10 @@ class Capture {
   #recorded: Covered;
   #heartbeatAt = 0;
   #watchedAt = 0;
+  /** The last look at the tables. */
+  #seen: SeenTables | null = null;
+  /** The last look that the stream has passed, until it is remembered. */
+  #passed: Look | null = null;
   #gaps = new Map<string, Gap>();
   #truncated = new Set<number>();
 
@@ -117,8 +122,10 @@ class Capture {
     const { source, signal } = this.#ctx;
     await this.#removeLeftovers();
     this.#xid = await source.connect(readNextXid, { signal });
+    const { slotName, publicationName, covered, target } = this.#request;
+    this.#seen = await target.rememberedTables();
+    if (this.#seen !== null) this.#book.begin(this.#seen);
     await this.#watchTables();
-    const { slotName, publicationName, covered } = this.#request;
     this.#stream = await ReplicationStream.open(source, { slotName, publicationName, startLsn: covered.lsn, signal });
     this.#stream.acknowledge(BigInt(`0x${covered.lsn}`));
     for (;;) {
@@ -141,7 +148,7 @@ class Capture {
           this.#begin({ ...message, xid: widenXid(message.xid, this.#xid) });
           break;
         case "relation":
-          if (this.#book.isNews(message)) await this.#learn(message);
+          await this.#learn(message);
           break;
         case "commit":
           await this.#commit(message.endLsn, message.at);
@@ -152,7 +159,7 @@ class Capture {
         case "truncate":
           if (this.#gatherer.isFull) await this.#gatherer.cut();
           if (!this.#sorter.apply(message)) await this.#applyWithParents(message, messages, index);
-          if (message.kind === "truncate") for (const oid of message.oids) this.#truncated.add(oid);
+          this.#noteChange(message);
           break;
       }
     }
@@ -164,7 +171,20 @@ class Capture {
     // The server begins where we asked it to. If it ever does not, the log must not have a transaction twice.
     if (this.#open.lsn < this.#request.covered.lsn)
       throw new RecoveryError("internal", `The slot sent ${this.#open.lsn} again, which is in the log`);
+    this.#passLooks(this.#open.lsn);
     this.#sorter.begin(this.#open);
+  }
+
+  #noteChange(message: RowMessage): void {
+    if (this.#open === null) return;
+    if (message.kind !== "truncate") {
+      this.#book.touch(message.oid, this.#open);
+      return;
+    }
+    for (const oid of message.oids) {
+      this.#book.touch(oid, this.#open);
+      this.#truncated.add(oid);
+    }
   }
 
   async #commit(endLsn: bigint, at: bigint): Promise<void> {
@@ -180,6 +200,8 @@ class Capture {
     if (this.#open !== null) return;
     if (position !== null && lsnText(position.lsn) >= this.#reached.lsn)
       this.#reached = { lsn: lsnText(position.lsn), at: position.at - CLOCK_MARGIN_MICROS };
+    this.#passLooks(this.#reached.lsn);
+    await this.#rememberPassed();
     if (this.#gatherer.isDue) return await this.#closeSegment();
     const idle = this.#gatherer.isEmpty && messages.length === 0;
     if (!idle || performance.now() - this.#heartbeatAt < HEARTBEAT_MS) return;
@@ -198,13 +220,43 @@ class Capture {
     this.#stream?.acknowledge(BigInt(`0x${covered.lsn}`));
   }
 
-  async #learn(message: Parameters<TableBook["learn"]>[0]): Promise<void> {
-    await this.#book.learn(message, this.#ctx.signal);
+  async #learn(message: RelationMessage): Promise<void> {
+    if (this.#open === null) throw new RangeError("a relation was described outside of a transaction");
+    if (!(await this.#book.lookAlone(message, this.#open, this.#ctx.signal))) await this.#watchTables();
+    const { altered, unclear } = this.#book.learn(message, this.#open);
     const table = { schema: message.schema, name: message.name };
-    if (this.#book.get(message.oid) === null && !this.#book.hasNow(table) && this.#open !== null) {
+    if (this.#book.get(message.oid) === null && !this.#book.hasNow(table))
       this.#declare({ reason: "table_not_published", tenantKey: null, table, ...before(this.#open) });
+    if (altered !== null) this.#sorter.altered(altered);
+    if (unclear === null) return;
+    const { since, nextXid } = unclear;
+    const begins = { beginsLsn: since.lsn, beginsAt: since.at, causeXid: nextXid.toString() };
+    this.#declare({ reason: "table_rewritten", tenantKey: null, table, ...begins });
+    this.#ctx.log.warn(
+      { sourceId: this.#ctx.source.id, table: tableLabel(table), lsn: this.#open.lsn },
+      "a table's columns were changed several times before anybody looked: it has a gap until the next full backups",
+    );
+  }
+
+  /** What the catalogue showed is so from here on, for the tables that no message has told of. */
+  #passLooks(lsn: string): void {
+    for (let passed = this.#book.pass(lsn); passed !== null; passed = this.#book.pass(lsn)) {
+      const { look, altered } = passed;
+      this.#passed = look;
+      if (altered.length === 0) continue;
+      // No commit record begins just before a record's end; and the id is one that shows in no snapshot from before the look.
+      const place = { lsn: lsnText(BigInt(`0x${look.endLsn}`) - 1n), at: look.endAt.toString() };
+      this.#sorter.begin({ ...place, xid: look.nextXid.toString() });
+      for (const one of altered) this.#sorter.altered(one);
     }
-    await this.#watchTables();
+  }
+
+  /** Whoever captures next begins with what was seen before the stream's recorded end, and with nothing later. */
+  async #rememberPassed(): Promise<void> {
+    const passed = this.#passed;
+    if (passed === null || passed.endLsn > this.#recorded.lsn) return;
+    this.#passed = null;
+    await this.#request.target.rememberTables(passed.seen);
   }
 
   /** Looks up the parents that this message and those behind it need, then applies it. */
@@ -255,12 +307,12 @@ class Capture {
     const { source, signal, log } = this.#ctx;
     const { target } = this.#request;
     this.#watchedAt = performance.now();
-    const seenBefore = await target.rememberedTables();
     const published = await source.connect((client) => this.#book.refresh(client), { signal });
-    const { gaps, seen } = compareTables(seenBefore, published, this.#book.plan, this.#truncated);
+    const { gaps, seen } = compareTables(this.#seen, published, this.#book.plan, this.#truncated);
+    this.#seen = seen;
+    this.#book.addLook(published, seen);
     this.#truncated.clear();
     if (gaps.length > 0) await target.declare(gaps);
-    await target.rememberTables(seen);
     for (const { reason, table } of gaps) {
       const label = table === null ? null : tableLabel(table);
       log.warn({ sourceId: source.id, reason, table: label }, "a table has a gap in the change log");

@@ -1,7 +1,6 @@
 import type { Relation, RelationColumn } from "../log/segment-index.ts";
 import type { PlannedCapture, Route, TenantRule } from "./capture-plan.ts";
-import type { MessageColumn, RelationMessage } from "./pgoutput.ts";
-import type { PublishedTable } from "./published-tables.ts";
+import type { RelationMessage } from "./pgoutput.ts";
 
 /** A tenant rule with the columns' places in the message in the place of their names. */
 type PlacedRule =
@@ -29,15 +28,14 @@ export interface CapturedTable {
 }
 
 /**
- * What a relation message and the catalogue say of a table together. Null when the plan has no tenant for it, or the columns that
- * would tell one are not in the message. Pure.
- * @param published null where the catalogue no longer has the table: types are then those of `typeNames`, and no column has a number
+ * What a relation message says of a table together with what is planned for it. Null when the plan has no tenant for it, or the columns
+ * that would tell one are not in the message. Pure.
+ * @param columns the message's, identified
  */
 export function describeTable(
   message: RelationMessage,
   planned: PlannedCapture | undefined,
-  published: PublishedTable | null,
-  typeNames: ReadonlyMap<string, string>,
+  columns: readonly RelationColumn[],
 ): CapturedTable | null {
   if (planned === undefined) return null;
   const place = (names: readonly string[]): number[] | null => {
@@ -53,7 +51,7 @@ export function describeTable(
       table: { schema: message.schema, name: message.name },
       scope: planned.scope,
       identity: message.identity === "f" ? "full" : message.identity === "n" ? "nothing" : "key",
-      columns: message.columns.map((column) => describeColumn(column, published, typeNames)),
+      columns: [...columns],
     },
     rule,
     tellsOldTenant: columnsOf(rule).every((column) => known[column] === true),
@@ -79,26 +77,4 @@ function placeRule(rule: TenantRule, place: (names: readonly string[]) => number
 function columnsOf(rule: PlacedRule): readonly number[] {
   if (rule.kind === "constant") return [];
   return rule.kind === "column" ? [rule.column] : rule.columns;
-}
-
-function describeColumn(
-  column: MessageColumn,
-  published: PublishedTable | null,
-  typeNames: ReadonlyMap<string, string>,
-): RelationColumn {
-  // By name and type: the catalogue is later than the message, and a column of that name may be another one by now.
-  const found = published?.columns.find(
-    (candidate) => candidate.name === column.name && candidate.typeOid === column.typeOid,
-  );
-  return {
-    name: column.name,
-    type: typeNames.get(typeKey(column)) ?? found?.type ?? `oid ${column.typeOid}`,
-    attnum: found?.attnum ?? null,
-    key: column.key,
-    missing: found?.missing ?? null,
-  };
-}
-
-export function typeKey({ typeOid, typeModifier }: Pick<MessageColumn, "typeOid" | "typeModifier">): string {
-  return `${typeOid}/${typeModifier}`;
 }

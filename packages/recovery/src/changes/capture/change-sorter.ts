@@ -4,6 +4,7 @@ import type { Route } from "./capture-plan.ts";
 import type { CapturedTable, Lead } from "./captured-table.ts";
 import type { ParentKey, ParentTenants } from "./parent-tenants.ts";
 import type { Message, OldTuple } from "./pgoutput.ts";
+import type { Alteration } from "./table-book.ts";
 import { RowText, type Tuple } from "./tuple.ts";
 
 /** The row's tenant can't be told, now or ever. */
@@ -68,6 +69,19 @@ export class ChangeSorter {
         for (const oid of message.oids) this.#truncate(this.#tableOf(oid));
         return true;
     }
+  }
+
+  /** Writes that a table has another definition from here on. */
+  altered({ relation, since }: Alteration): void {
+    const place = Buffer.from(`${since.lsn}\t${since.at}`, "latin1");
+    this.#output.add({
+      tenant: null,
+      relation,
+      transaction: this.#transaction,
+      op: "A",
+      seq: this.#seq++,
+      row: place,
+    });
   }
 
   /** The parents whose tenants `apply` would have to know, as far as they are not known yet. */

@@ -7,7 +7,12 @@ const PublishedColumn = z.object({
   name: z.string(),
   attnum: z.int(),
   typeOid: z.int(),
+  typeModifier: z.int().default(-1),
   type: z.string(),
+  /** How its values lie in a row: length, alignment, by value or not. Empty: nobody looked. */
+  representation: z.string().default(""),
+  /** Computed by the server: in no message, and in no backup. */
+  generated: z.boolean().default(false),
   /** What rows have that were written before the column was there. */
   missing: z.string().nullable(),
   hasMissing: z.boolean(),
@@ -16,6 +21,8 @@ const PublishedColumn = z.object({
   /** The transaction that last wrote its row in the catalogue, 32 bits. */
   writtenBy: z.string(),
 });
+
+const DroppedColumn = z.object({ attnum: z.int(), representation: z.string() });
 
 const Leaf = z.object({ oid: z.int(), filenode: z.string(), attached: z.boolean() });
 
@@ -28,8 +35,13 @@ export const PublishedTable = z.object({
   /** Of a partitioned one. */
   leaves: z.array(Leaf),
   columns: z.array(PublishedColumn),
+  /** Attribute numbers are given once: those of dropped columns are never given again. */
+  dropped: z.array(DroppedColumn).default([]),
+  /** The greatest that was ever given. */
+  attnums: z.int().default(0),
 });
 export type PublishedTable = z.infer<typeof PublishedTable>;
+export type PublishedColumn = z.infer<typeof PublishedColumn>;
 
 export interface Published {
   readonly tables: readonly PublishedTable[];
@@ -38,6 +50,9 @@ export interface Published {
   /** What the server had written, 16 hexadecimal digits, and its clock in microseconds since 1970, just before it was looked. */
   readonly lsn: string;
   readonly at: bigint;
+  /** The same just after: whatever is committed behind this position came after what was seen. */
+  readonly endLsn: string;
+  readonly endAt: bigint;
 }
 
 const READ = `SELECT json_build_object(
@@ -47,7 +62,8 @@ const READ = `SELECT json_build_object(
     FROM pg_catalog.pg_partition_tree(c.oid) t JOIN pg_catalog.pg_class l ON l.oid = t.relid
       JOIN pg_catalog.pg_inherits h ON h.inhrelid = l.oid
     WHERE t.isleaf AND c.relkind = 'p'), '[]'),
-  'columns', (SELECT json_agg(json_build_object('name', a.attname, 'attnum', a.attnum, 'typeOid', a.atttypid::bigint,
+  'columns', (SELECT json_agg(json_build_object('name', a.attname, 'attnum', a.attnum, 'typeOid', a.atttypid::bigint, 'typeModifier', a.atttypmod,
+      'representation', a.attlen || a.attalign::text || a.attbyval, 'generated', a.attgenerated <> '',
       'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
       'missing', coalesce((a.attmissingval::text::text[])[1], leaf.missing), 'hasMissing', a.atthasmissing OR coalesce(leaf.has_missing, false),
       'filled', a.atthasdef OR a.attidentity <> '' OR a.attnotnull, 'writtenBy', a.xmin::text) ORDER BY a.attnum)
@@ -55,27 +71,38 @@ const READ = `SELECT json_build_object(
       SELECT (la.attmissingval::text::text[])[1] AS missing, la.atthasmissing AS has_missing
       FROM pg_catalog.pg_partition_tree(c.oid) t JOIN pg_catalog.pg_attribute la ON la.attrelid = t.relid AND la.attname = a.attname
       WHERE c.relkind = 'p' AND t.isleaf AND la.atthasmissing ORDER BY t.relid LIMIT 1) leaf ON true
-    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)) AS published
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+  'dropped', coalesce((SELECT json_agg(json_build_object('attnum', a.attnum, 'representation', a.attlen || a.attalign::text || a.attbyval) ORDER BY a.attnum)
+    FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attisdropped), '[]'),
+  'attnums', c.relnatts) AS published
 FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
   JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE p.pubname = $1 ORDER BY c.oid`;
+WHERE p.pubname = $1 AND ($2::oid[] IS NULL OR c.oid = ANY ($2)) ORDER BY c.oid`;
 
 const Moment = z.tuple([z.object({ lsn: z.string(), at: z.coerce.bigint() })]);
 
-/** The publication's tables now. Three round trips, whatever their number. */
-export async function readPublished(client: SourceClient, publicationName: string): Promise<Published> {
-  const [{ lsn, at }] = Moment.parse(
-    (
-      await client.query(
-        `SELECT pg_catalog.pg_current_wal_lsn()::text AS lsn, (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint AS at`,
-      )
-    ).rows,
-  );
+/** The publication's tables now, or those of them with these oids. Four round trips, whatever their number. */
+export async function readPublished(
+  client: SourceClient,
+  publicationName: string,
+  oids: readonly number[] | null = null,
+): Promise<Published> {
+  const { lsn, at } = await readMoment(client, "pg_catalog.pg_current_wal_lsn()");
   const tables = z
     .array(z.object({ published: PublishedTable }))
-    .parse((await client.query(READ, [publicationName])).rows)
+    .parse((await client.query(READ, [publicationName, oids])).rows)
     .map((row) => row.published);
-  return { tables, nextXid: await readNextXid(client), lsn: lsnFromServer(lsn), at };
+  const nextXid = await readNextXid(client);
+  const end = await readMoment(client, "pg_catalog.pg_current_wal_insert_lsn()");
+  return { tables, nextXid, lsn, at, endLsn: end.lsn, endAt: end.at };
+}
+
+async function readMoment(client: SourceClient, position: string): Promise<{ lsn: string; at: bigint }> {
+  const { rows } = await client.query(
+    `SELECT ${position}::text AS lsn, (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint AS at`,
+  );
+  const [moment] = Moment.parse(rows);
+  return { lsn: lsnFromServer(moment.lsn), at: moment.at };
 }
 
 /** `pg_snapshot_xmax(pg_current_snapshot())`: every transaction that began by now is below it. */
@@ -92,14 +119,29 @@ export async function readNextXid(client: SourceClient): Promise<bigint> {
  * @param truncated whether a TRUNCATE of the whole table, which is logged, came in between
  */
 export function wasRewritten(before: PublishedTable, now: PublishedTable, truncated: boolean): boolean {
+  const known = new Map(before.columns.map((column) => [column.attnum, column]));
+  // DROP EXPRESSION: values that no backup and no message has had so far.
+  if (now.columns.some(({ attnum, generated }) => !generated && known.get(attnum)?.generated === true)) return true;
   if (now.leaves.length > 0 || before.leaves.length > 0) return leavesMoved(before, now, truncated);
   if (before.filenode === now.filenode) return false;
-  const known = new Map(before.columns.map((column) => [column.attnum, column]));
   return now.columns.some((column) => {
     const old = known.get(column.attnum);
     if (old === undefined) return column.filled && !column.hasMissing;
     return old.writtenBy !== column.writtenBy;
   });
+}
+
+/**
+ * The table as it is now, with what was known before of the values that rows have which are older than a column: a rewrite of the table
+ * writes them out, and the catalogue forgets them, but rows of older backups and lines have still to be given them. Pure.
+ */
+export function rememberMissing(now: PublishedTable, before: PublishedTable | undefined): PublishedTable {
+  const known = new Map(before?.columns.map((column) => [column.attnum, column]));
+  const columns = now.columns.map((column) => {
+    const { missing = null, hasMissing = false } = known.get(column.attnum) ?? {};
+    return column.hasMissing || !hasMissing ? column : { ...column, missing, hasMissing };
+  });
+  return { ...now, columns };
 }
 
 function leavesMoved(before: PublishedTable, now: PublishedTable, truncated: boolean): boolean {

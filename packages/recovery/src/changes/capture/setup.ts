@@ -55,7 +55,7 @@ export async function setUpCapture(ctx: SetupContext, { captured }: { captured: 
   }
   // The name is this source's alone: what is there was left by a setup that died, or is lost.
   await dropSlot(source, names.slotName, signal);
-  return { ...names, tables, findings, start: await createSlot(source, names.slotName, signal), joined: null };
+  return { ...names, tables, findings, start: await createSlot(source, names, signal), joined: null };
 }
 
 /** Drops a source's slot, then its publication. What is not there is fine. Throws RecoveryError. */

@@ -3,7 +3,9 @@ import { z } from "zod";
 import { RecoveryError } from "../../errors.ts";
 import type { Source, SourceClient } from "../../postgres/source.ts";
 import { toRecoveryError } from "../../postgres/source-error.ts";
-import { readNextXid } from "./published-tables.ts";
+import type { CaptureNames } from "./capture-findings.ts";
+import type { SeenTables } from "./capture-target.ts";
+import { readNextXid, readPublished } from "./published-tables.ts";
 import { lsnFromServer } from "./wal-position.ts";
 
 /** A new slot: the beginning of an epoch. */
@@ -14,6 +16,8 @@ export interface SlotStart {
   readonly startLsn: string;
   /** The source's clock, microseconds since 1970. */
   readonly startedAt: bigint;
+  /** The publication's tables, looked at just before: what the stream's first messages speak of is told from there on. */
+  readonly seen: SeenTables;
 }
 
 /** What the server says of the slot. */
@@ -31,9 +35,14 @@ export interface SlotState {
 }
 
 /** Makes the slot. Waits for the transactions that are running now. Throws RecoveryError, `conflict` where it is there already. */
-export async function createSlot(source: Source, slotName: string, signal: AbortSignal): Promise<SlotStart> {
+export async function createSlot(
+  source: Source,
+  { slotName, publicationName }: CaptureNames,
+  signal: AbortSignal,
+): Promise<SlotStart> {
   return await source.connect(
     async (client) => {
+      const { tables, lsn: seenLsn, at: seenAt } = await readPublished(client, publicationName);
       const made = await client
         .query("SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')", [slotName])
         .catch((error: unknown) => {
@@ -45,7 +54,8 @@ export async function createSlot(source: Source, slotName: string, signal: Abort
         "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint AS at",
       );
       const [{ at }] = z.tuple([z.object({ at: z.coerce.bigint() })]).parse(rows);
-      return { startXid, startLsn: lsnFromServer(lsn), startedAt: at };
+      const seen = { tables, unpublished: [], lsn: seenLsn, at: seenAt };
+      return { startXid, startLsn: lsnFromServer(lsn), startedAt: at, seen };
     },
     { signal },
   );

@@ -1,19 +1,54 @@
-import { z } from "zod";
 import { type CatalogCache, readCatalog } from "../../postgres/catalog.ts";
 import { findTable, tableKey } from "../../postgres/catalog-lookup.ts";
 import type { Catalog } from "../../postgres/catalog-types.ts";
 import type { Source, SourceClient } from "../../postgres/source.ts";
 import type { TableName, Tenancy } from "../../postgres/tenancy.ts";
 import { tenantKeyOf } from "../../postgres/tenant-schema.ts";
+import type { Relation, RelationColumn, Transaction } from "../log/segment-index.ts";
 import { type CapturePlan, type PlannedCapture, planCapture } from "./capture-plan.ts";
-import { type CapturedTable, describeTable, typeKey } from "./captured-table.ts";
-import type { RelationMessage } from "./pgoutput.ts";
-import { type Published, type PublishedTable, readPublished } from "./published-tables.ts";
+import type { SeenTables } from "./capture-target.ts";
+import { type CapturedTable, describeTable } from "./captured-table.ts";
+import {
+  identifyColumns,
+  isSame,
+  type KnownColumn,
+  type KnownTable,
+  knownTable,
+  storedColumns,
+} from "./column-identity.ts";
+import { ColumnTypes } from "./column-types.ts";
+import type { MessageColumn, RelationMessage } from "./pgoutput.ts";
+import { type Published, type PublishedTable, readPublished, rememberMissing } from "./published-tables.ts";
+import { type Look, TableLooks } from "./table-looks.ts";
+
+/** A position of the stream, and the source's clock there. */
+export type Place = Pick<Transaction, "lsn" | "at">;
+
+/** From here on a table has another definition. */
+export interface Alteration {
+  readonly relation: Relation;
+  /** The last place at which it certainly had the one before. */
+  readonly since: Place;
+}
+
+/** What a relation message brought. */
+export interface Lesson {
+  /** Null: nothing new. */
+  readonly altered: Alteration | null;
+  /** Its columns can't be told apart from others: the last place where all was certain, and an id of a transaction behind it all. */
+  readonly unclear: { readonly since: Place; readonly nextXid: bigint } | null;
+}
 
 interface Entry {
   readonly signature: string;
-  readonly message: RelationMessage;
+  message: RelationMessage;
+  /** The message's. */
+  columns: readonly RelationColumn[];
+  /** Commit LSN of the transaction that the message came in. */
+  readonly lsn: string;
   table: CapturedTable | null;
+  /** The last transaction with a change of its rows. */
+  changed: Place | null;
 }
 
 /** The tables of a stream, as its relation messages and the source's catalogue have them. */
@@ -22,12 +57,19 @@ export class TableBook {
   readonly #publicationName: string;
   readonly #cache: CatalogCache;
   readonly #entries = new Map<number, Entry>();
-  readonly #typeNames = new Map<string, string>();
+  readonly #types = new ColumnTypes();
+  readonly #looks = new TableLooks();
+  /** Tables as they were where the stream is. */
+  readonly #known = new Map<number, KnownTable>();
+  /** The definitions that the log has, or that every base has. */
+  readonly #announced = new Map<number, string>();
+  /** The last look that the stream has passed. */
+  #passed: Place = { lsn: "", at: "0" };
+  #nextXid = 0n;
   #catalog: Catalog | null = null;
   #plan: CapturePlan = new Map();
   /** What was planned for tables before they were dropped. */
   readonly #earlier = new Map<string, PlannedCapture>();
-  #published: Published | null = null;
 
   constructor(source: Source, publicationName: string, cache: CatalogCache) {
     this.#source = source;
@@ -44,53 +86,31 @@ export class TableBook {
     return this.#entries.get(oid)?.table;
   }
 
-  /** Whether `learn` has something to do: the same message comes again after every VACUUM and ANALYZE. */
+  /** Whether the message says something else than the one before: the same one comes again after every VACUUM and ANALYZE. */
   isNews(message: RelationMessage): boolean {
     return this.#entries.get(message.oid)?.signature !== signatureOf(message);
   }
 
-  /** Takes a relation message in. Errors leave as RecoveryError. */
-  async learn(message: RelationMessage, signal: AbortSignal): Promise<void> {
-    await this.#source.connect(
-      async (client) => {
-        const types = message.columns.filter((column) => !this.#typeNames.has(typeKey(column)));
-        if (types.length > 0) await this.#readTypeNames(client, types);
-        if (!this.#catalogHas(message)) await this.#read(client);
-        const entry: Entry = { signature: signatureOf(message), message, table: null };
-        this.#entries.set(message.oid, entry);
-        this.#describe(entry);
-      },
-      { signal },
-    );
+  /** What whoever captured before saw of the tables, before the stream begins. */
+  begin(seen: SeenTables): void {
+    this.#looks.begin(seen);
+    this.#passed = placeOf(seen.lsn, seen.at);
+    for (const table of seen.tables) {
+      this.#known.set(table.oid, knownTable(table));
+      this.#announced.set(table.oid, textOf(storedColumns(table)));
+    }
+  }
+
+  /** A row of the table was changed in this transaction. */
+  touch(oid: number, transaction: Place): void {
+    const entry = this.#entries.get(oid);
+    if (entry !== undefined) entry.changed = transaction;
   }
 
   /** Reads the catalogue again, and sees every table anew: a new foreign key may lead to an old table. Errors as of the driver. */
   async refresh(client: SourceClient): Promise<Published> {
-    return await this.#read(client);
-  }
-
-  /** Whether the source has a table of this name now. */
-  hasNow(table: TableName): boolean {
-    return this.#catalog !== null && findTable(this.#catalog, table) !== undefined;
-  }
-
-  #catalogHas(message: RelationMessage): boolean {
-    const table = this.#published?.tables.find((candidate) => candidate.oid === message.oid);
-    if (table === undefined) return false;
-    const { schema, name } = table.table;
-    return (
-      schema === message.schema &&
-      name === message.name &&
-      message.columns.every((column) =>
-        table.columns.some((known) => known.name === column.name && known.typeOid === column.typeOid),
-      )
-    );
-  }
-
-  async #read(client: SourceClient): Promise<Published> {
     const catalog = await readCatalog(client, this.#cache);
     const published = await readPublished(client, this.#publicationName);
-    this.#published = published;
     if (catalog !== this.#catalog) {
       this.#catalog = catalog;
       for (const [key, planned] of this.#plan) this.#earlier.set(key, planned);
@@ -100,38 +120,177 @@ export class TableBook {
     return published;
   }
 
-  #describe(entry: Entry): void {
-    const { message } = entry;
-    const published = this.#published?.tables.find((candidate) => candidate.oid === message.oid) ?? null;
-    const table = describeTable(message, this.#planned(message, published), published, this.#typeNames);
+  /** Takes in what `refresh` saw. */
+  addLook(published: Published, seen: SeenTables): void {
+    this.#nextXid = published.nextXid;
+    this.#looks.add(published, seen);
+  }
+
+  /** Whether the source has a table of this name now. */
+  hasNow(table: TableName): boolean {
+    return this.#catalog !== null && findTable(this.#catalog, table) !== undefined;
+  }
+
+  /**
+   * Looks at the table of a message, as far as the looks do not reach behind the message's transaction yet. False: it is not what it was,
+   * so that all tables have to be looked at before `learn`. Errors leave as RecoveryError.
+   */
+  async lookAlone(message: RelationMessage, { lsn }: Place, signal: AbortSignal): Promise<boolean> {
+    const { oid, columns } = message;
+    return await this.#source.connect(
+      async (client) => {
+        await this.#types.learn(client, columns);
+        if (this.#looks.lookedAt(oid) >= lsn) return true;
+        const published = await readPublished(client, this.#publicationName, [oid]);
+        this.#nextXid = published.nextXid;
+        const [table] = published.tables.map((one) => rememberMissing(one, this.#looks.latest(oid)));
+        return this.#looks.addAlone(oid, published, table);
+      },
+      { signal },
+    );
+  }
+
+  /** Takes a relation message in. The looks have to reach behind its transaction. */
+  learn(message: RelationMessage, transaction: Place): Lesson {
+    const { oid } = message;
+    const before = this.#known.get(oid) ?? null;
+    const after = this.#looks.after(oid, transaction.lsn);
+    const { representationOf } = this.#types;
+    const columns = identifyColumns(message.columns, { before, after, representationOf });
+    if (columns !== null) this.#known.set(oid, knownFrom(columns, before));
+    const changed = this.#entries.get(oid)?.changed ?? null;
+    const since = later(this.#passed, changed);
+    const entry: Entry = {
+      signature: signatureOf(message),
+      message,
+      columns: message.columns.map((column, place) => this.#relationColumn(column, columns?.[place])),
+      lsn: transaction.lsn,
+      table: null,
+      changed,
+    };
+    this.#describe(entry, this.#entries.get(oid));
+    this.#entries.set(oid, entry);
+    const altered = this.#announce(oid, columns ?? message.columns, entry.table?.relation ?? null, since);
+    // A table that is gone has nothing that could be brought back wrong.
+    const unclear = columns === null && entry.table !== null && !(before === null && after === null);
+    return { altered, unclear: unclear ? { since, nextXid: this.#nextXid } : null };
+  }
+
+  /** What the next look shows, if the stream has come to a place behind it. */
+  pass(lsn: string): { readonly look: Look; readonly altered: readonly Alteration[] } | null {
+    const look = this.#looks.pass(lsn);
+    if (look === null) return null;
+    const altered: Alteration[] = [];
+    for (const [oid, { table }] of look.changed) {
+      const alteration = table === null ? null : this.#seeNow(oid, table, look);
+      if (alteration !== null) altered.push(alteration);
+    }
+    this.#passed = placeOf(look.seen.lsn, look.seen.at);
+    return { look, altered };
+  }
+
+  #seeNow(oid: number, table: PublishedTable, look: Look): Alteration | null {
+    const entry = this.#entries.get(oid);
+    if (entry !== undefined && entry.lsn >= look.lsn) {
+      // A message came while it was being looked: which of the two is later is not known.
+      this.#looks.forget(oid);
+      return null;
+    }
+    const columns = storedColumns(table);
+    this.#known.set(oid, knownTable(table));
+    const since = later(this.#passed, entry?.changed ?? null);
+    const described: Entry = { ...(entry ?? strangerOf(table)), table: null };
+    const isCurrent = entry !== undefined && isSame(entry.message.columns, columns);
+    // Else a message will come before the next change of a row.
+    if (!isCurrent) described.message = { ...strangerOf(table).message, columns: columns.map(withoutKey) };
+    described.columns = described.message.columns.map((column, place) => this.#relationColumn(column, columns[place]));
+    this.#describe(described, entry);
+    if (isCurrent) this.#entries.set(oid, described);
+    return this.#announce(oid, columns, described.table?.relation ?? null, since);
+  }
+
+  #announce(
+    oid: number,
+    columns: readonly (MessageColumn | KnownColumn)[],
+    relation: Relation | null,
+    since: Place,
+  ): Alteration | null {
+    const text = textOf(columns);
+    const before = this.#announced.get(oid);
+    this.#announced.set(oid, text);
+    return before === undefined || before === text || relation === null ? null : { relation, since };
+  }
+
+  #relationColumn(
+    column: MessageColumn,
+    known: (Pick<KnownColumn, "attnum" | "missing"> & { readonly type?: string }) | undefined,
+  ): RelationColumn {
+    const type = known?.type ?? this.#types.nameOf(column);
+    return { name: column.name, type, attnum: known?.attnum ?? null, key: column.key, missing: known?.missing ?? null };
+  }
+
+  #describe(entry: Entry, previous: Entry = entry): void {
+    const table = describeTable(entry.message, this.#planned(entry.message), entry.columns);
+    const old = previous.table?.relation;
     // The same object for as long as it says the same: a segment lists a relation once.
     entry.table =
-      table !== null && entry.table !== null && JSON.stringify(entry.table.relation) === JSON.stringify(table.relation)
-        ? { ...table, relation: entry.table.relation }
+      table !== null && old !== undefined && JSON.stringify(old) === JSON.stringify(table.relation)
+        ? { ...table, relation: old }
         : table;
   }
 
   /** The catalogue is later than the stream: the table may have another name by now, or be gone. */
-  #planned(message: RelationMessage, published: PublishedTable | null): PlannedCapture | undefined {
+  #planned(message: RelationMessage): PlannedCapture | undefined {
     const named = { schema: message.schema, name: message.name };
-    const planned = this.#plan.get(tableKey(named)) ?? (published && this.#plan.get(tableKey(published.table)));
+    const now = this.#looks.latest(message.oid)?.table;
+    const planned = this.#plan.get(tableKey(named)) ?? (now && this.#plan.get(tableKey(now)));
     if (planned || this.hasNow(named)) return planned ?? undefined;
     return this.#earlier.get(tableKey(named)) ?? guessPlan(message, this.#source.tenancy);
   }
+}
 
-  async #readTypeNames(client: SourceClient, columns: RelationMessage["columns"]): Promise<void> {
-    const { rows } = await client.query(
-      "SELECT pg_catalog.format_type(t.oid, t.modifier) AS name FROM unnest($1::oid[], $2::int[]) AS t(oid, modifier)",
-      [columns.map((column) => column.typeOid), columns.map((column) => column.typeModifier)],
-    );
-    for (const [index, { name }] of z
-      .array(z.object({ name: z.string() }))
-      .parse(rows)
-      .entries()) {
-      const column = columns[index];
-      if (column !== undefined) this.#typeNames.set(typeKey(column), name);
-    }
-  }
+/** A commit may have its time before anybody sees it: what a look does not show may have a time that is this much earlier. */
+const CLOCK_MARGIN_MICROS = 1_000_000n;
+
+function placeOf(lsn: string, at: bigint): Place {
+  return { lsn, at: (at - CLOCK_MARGIN_MICROS).toString() };
+}
+
+function later(a: Place, b: Place | null): Place {
+  return b !== null && b.lsn > a.lsn ? { lsn: b.lsn, at: b.at } : a;
+}
+
+function knownFrom(columns: readonly KnownColumn[], before: KnownTable | null): KnownTable {
+  const attnums = Math.max(before?.attnums ?? 0, ...columns.map(({ attnum }) => attnum));
+  return { columns, attnums, filenode: before?.filenode ?? null };
+}
+
+/** Of a table that no message came of: good for its definition, not for rows. */
+function strangerOf({ oid, table }: PublishedTable): Entry {
+  const message = {
+    kind: "relation",
+    oid,
+    schema: table.schema,
+    name: table.name,
+    identity: "n",
+    columns: [],
+  } as const;
+  return { signature: "", message, columns: [], lsn: "", table: null, changed: null };
+}
+
+function withoutKey({ name, typeOid, typeModifier }: KnownColumn): MessageColumn {
+  return { name, typeOid, typeModifier, key: false };
+}
+
+function textOf(columns: readonly (MessageColumn | KnownColumn)[]): string {
+  return JSON.stringify(
+    columns.map((column) => [
+      "attnum" in column ? column.attnum : null,
+      column.name,
+      column.typeOid,
+      column.typeModifier,
+    ]),
+  );
 }
 
 /** Of a table that was dropped before anybody saw it: what its columns or its schema say by themselves. */

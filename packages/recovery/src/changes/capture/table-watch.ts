@@ -2,7 +2,7 @@ import { type TableName, tableLabel } from "../../postgres/tenancy.ts";
 import type { CapturePlan } from "./capture-plan.ts";
 import type { SeenTables } from "./capture-target.ts";
 import type { Gap } from "./gap.ts";
-import { type Published, wasRewritten } from "./published-tables.ts";
+import { type Published, rememberMissing, wasRewritten } from "./published-tables.ts";
 
 /** What happened to the tables between two looks at the catalogue, as far as the stream does not tell it. */
 export interface TableNews {
@@ -23,7 +23,13 @@ export function compareTables(
 ): TableNews {
   const published = new Set(now.tables.map(({ table }) => tableLabel(table)));
   const unpublished = [...plan.values()].map(({ table }) => table).filter((table) => !published.has(tableLabel(table)));
-  const seen = { tables: now.tables, unpublished: unpublished.map(tableLabel), lsn: now.lsn, at: now.at };
+  const known = new Map(before?.tables.map((table) => [table.oid, table]));
+  const seen = {
+    tables: now.tables.map((table) => rememberMissing(table, known.get(table.oid))),
+    unpublished: unpublished.map(tableLabel),
+    lsn: now.lsn,
+    at: now.at,
+  };
   const since = before ?? seen;
   const gap = (reason: Gap["reason"], table: TableName, causeXid: bigint | null): Gap => ({
     reason,
@@ -33,7 +39,6 @@ export function compareTables(
     beginsAt: since.at.toString(),
     causeXid: causeXid?.toString() ?? null,
   });
-  const known = new Map(before?.tables.map((table) => [table.oid, table]));
   const rewritten = now.tables.filter((table) => {
     const old = known.get(table.oid);
     return old !== undefined && wasRewritten(old, table, truncated.has(table.oid));

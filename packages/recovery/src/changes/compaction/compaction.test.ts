@@ -72,6 +72,28 @@ describe("a merged segment", () => {
     maxLength: 5,
   });
 
+  test("lists a definition again that comes back after another: a reader takes them one after the other", async () => {
+    const store = new MemoryStore();
+    const [one, two] = [relation("orders"), { ...relation("orders"), identity: "nothing" as const }];
+    const written: WrittenSegment[] = [];
+    for (const [at, defined] of [one, one, two, one].entries()) {
+      const lsn = (at + 1).toString(16).padStart(16, "0");
+      const writer = new SegmentWriter({ sourceId: SOURCE, epoch: 1, piece: 0, continued: false });
+      const transaction = { lsn, xid: `${at + 1}`, at: `${at}` };
+      writer.add({ tenant: "a", relation: { ...defined }, transaction, op: "I", seq: 0, row: Buffer.from(`${at}`) });
+      written.push(await writer.put(store, { continues: false }));
+    }
+    const places = written.map(({ key, bytes }) => ({ objectKey: key, storedBytes: bytes }));
+    const { signal } = new AbortController();
+    const merged = await mergeSegments(store, { sourceId: SOURCE, epoch: 1, segments: places, signal });
+    expect(merged.index.relations).toEqual([one, two, one]);
+    expect(merged.index.blocks.map((block) => [block.relation, block.changes])).toEqual([
+      [0, 2],
+      [1, 1],
+      [2, 1],
+    ]);
+  });
+
   test("holds every line of those it was made of, in the same order for each tenant and table", async () => {
     await fc.assert(
       fc.asyncProperty(segments, async (drawn) => {

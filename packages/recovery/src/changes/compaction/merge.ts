@@ -1,4 +1,5 @@
 import type { ObjectStore } from "@rowback/storage";
+import { tableLabel } from "../../postgres/tenancy.ts";
 import { type ChangeLine, parseLines } from "../log/change-lines.ts";
 import type { Relation, SegmentBlock } from "../log/segment-index.ts";
 import { openSegment, readBlocks } from "../log/segment-reader.ts";
@@ -25,21 +26,28 @@ interface PlacedLine {
 export async function mergeSegments(store: ObjectStore, request: MergeRequest): Promise<WrittenSegment> {
   const { sourceId, epoch, segments, signal } = request;
   const writer = new SegmentWriter({ sourceId, epoch, piece: 0, continued: false });
-  const relations = new Map<string, Relation>();
+  const current = new Map<string, { readonly text: string; readonly relation: Relation }>();
   for (const { objectKey, storedBytes } of segments) {
     const segment = await openSegment(store, objectKey, storedBytes, { signal });
-    // The same object for the same relation: the merged index lists it once.
-    const same = segment.index.relations.map((relation) => {
-      const text = JSON.stringify(relation);
-      relations.set(text, relations.get(text) ?? relation);
-      return relations.get(text) ?? relation;
-    });
+    const texts = segment.index.relations.map((relation) => JSON.stringify(relation));
+    // The same object for as long as the table stays the same: the merged index lists it once. A definition that comes back after
+    // another is listed again: a reader takes a table's definitions one after the other.
+    const relationOf = (position: number): Relation | undefined => {
+      const [relation, text] = [segment.index.relations[position], texts[position]];
+      if (relation === undefined || text === undefined) return undefined;
+      const label = tableLabel(relation.table);
+      const known = current.get(label);
+      if (known?.text === text) return known.relation;
+      const copy = { ...relation };
+      current.set(label, { text, relation: copy });
+      return copy;
+    };
     const lines: PlacedLine[] = [];
     for await (const { block, text } of readBlocks(store, segment, segment.index.blocks, { signal })) {
       for (const line of parseLines(text)) lines.push({ line, block });
     }
     for (const { line, block } of lines.toSorted(inCommitOrder)) {
-      const relation = same[block.relation];
+      const relation = relationOf(block.relation);
       if (relation === undefined) throw new RangeError(`segment ${objectKey} names a relation that it does not list`);
       const { transaction, op, seq, row, tenant: movedTo } = line;
       const change = { tenant: block.tenant, relation, transaction, op, seq, row };

@@ -1,5 +1,5 @@
 import { BLOCK_BYTES } from "../../archive/row-engine.ts";
-import { type Change, lineHead, transactionLine } from "./change-lines.ts";
+import { type Change, isRowChange, lineHead, transactionLine } from "./change-lines.ts";
 
 /** What a tenant with a single change takes; most of ten thousand idle-ish tenants never need more. */
 const FIRST_BYTES = 512;
@@ -44,7 +44,7 @@ export class BlockLines {
     block.buffer[block.filled] = NEWLINE;
     block.filled += 1;
     block.last = transaction.lsn;
-    if (op !== "O") block.changes += 1;
+    if (isRowChange(op)) block.changes += 1;
     return named.length + bytes;
   }
 

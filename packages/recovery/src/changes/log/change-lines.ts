@@ -1,8 +1,8 @@
 import { RecoveryError } from "../../errors.ts";
 import type { Relation, Transaction } from "./segment-index.ts";
 
-/** What happened to a row, or to all rows; the old row of an update comes as a line of its own before it. */
-export type ChangeOp = "I" | "O" | "U" | "D" | "M" | "X";
+/** What happened to a row, to all rows, or to their columns; the old row of an update comes as a line of its own before it. */
+export type ChangeOp = "I" | "O" | "U" | "D" | "M" | "X" | "A";
 
 /** One row change, or a part of one. */
 export interface Change {
@@ -27,7 +27,7 @@ export interface ChangeLine {
   readonly seq: number;
   /** `M` alone: the tenant that the row belongs to now. */
   readonly tenant: string | null;
-  /** Escaped fields between tabs, without the newline; empty for `X`. A view into the block's text. */
+  /** Escaped fields between tabs, without the newline; empty for `X`; of `A` its place. A view into the block's text. */
   readonly row: Buffer;
 }
 
@@ -37,7 +37,12 @@ export const UNKNOWN_FIELD = "\\U";
 
 const TAB = 0x09;
 const NEWLINE = 0x0a;
-const OPS: ReadonlySet<string> = new Set<ChangeOp>(["I", "O", "U", "D", "M", "X"]);
+const OPS: ReadonlySet<string> = new Set<ChangeOp>(["I", "O", "U", "D", "M", "X", "A"]);
+
+/** Whether a line stands for a change of rows by itself. */
+export function isRowChange(op: ChangeOp): boolean {
+  return op !== "O" && op !== "A";
+}
 
 export function transactionLine({ lsn, xid, at }: Transaction): string {
   return `T\t${lsn}\t${xid}\t${at}\n`;

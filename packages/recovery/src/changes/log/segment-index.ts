@@ -50,7 +50,7 @@ export const SegmentBlock = z.object({
   offset: Count,
   bytes: Count,
   rawBytes: Count,
-  /** Lines that are changes: all but `T` and `O`. */
+  /** Lines that are changes of rows: all but `T`, `O` and `A`. */
   changes: Count,
   first: Lsn,
   last: Lsn,
@@ -73,6 +73,8 @@ export const SegmentIndex = z.object({
   continues: z.boolean(),
   transactions: Count,
   changes: Count,
+  /** `A` lines. */
+  alterations: Count.default(0),
   rawBytes: Count,
   relations: z.array(Relation),
   blocks: z.array(SegmentBlock),

@@ -3,7 +3,7 @@ import { gzipSync } from "node:zlib";
 import type { ObjectStore } from "@rowback/storage";
 import { compressBlock } from "../../archive/block.ts";
 import { BlockLines } from "./block-lines.ts";
-import type { Change } from "./change-lines.ts";
+import { type Change, isRowChange } from "./change-lines.ts";
 import {
   CHANGE_LOG_VERSION,
   type Relation,
@@ -46,6 +46,7 @@ export class SegmentWriter {
   #maxXid = 0n;
   #transactions = 0;
   #changes = 0;
+  #alterations = 0;
   #rawBytes = 0;
 
   constructor(start: SegmentStart) {
@@ -66,7 +67,8 @@ export class SegmentWriter {
     if (this.#last?.lsn !== transaction.lsn) this.#enter(transaction);
     const lines = this.#linesOf(change.relation, change.tenant ?? "");
     this.#rawBytes += lines.add(change);
-    if (change.op !== "O") this.#changes += 1;
+    if (isRowChange(change.op)) this.#changes += 1;
+    if (change.op === "A") this.#alterations += 1;
   }
 
   /**
@@ -95,6 +97,7 @@ export class SegmentWriter {
       continues: options.continues,
       transactions: this.#transactions,
       changes: this.#changes,
+      alterations: this.#alterations,
       rawBytes: this.#rawBytes,
       relations,
       blocks,

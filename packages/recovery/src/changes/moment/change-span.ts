@@ -29,6 +29,11 @@ export interface Transaction {
 export interface ChangeSpan {
   readonly base: PgSnapshot;
   includes(transaction: Transaction): boolean;
+  /**
+   * Whether the moment lies between a place and a transaction behind it, which the base does not show: so that something that happened
+   * between the two may have been before the moment or after it.
+   */
+  isBetween(since: Pick<Transaction, "lsn" | "at">, by: Transaction): boolean;
 }
 
 /** `before` has to be made an LSN first: only the log knows when that transaction was committed. */
@@ -38,7 +43,11 @@ export type KnownLimit = Exclude<MomentLimit, { kind: "before" }>;
 export function changeSpan(baseSnapshot: string, limit: KnownLimit): ChangeSpan {
   const base = parsePgSnapshot(baseSnapshot);
   const within = withinLimit(limit);
-  return { base, includes: (transaction) => !shows(base, transaction.xid) && within(transaction) };
+  return {
+    base,
+    includes: (transaction) => !shows(base, transaction.xid) && within(transaction),
+    isBetween: (since, by) => !shows(base, by.xid) && !within(by) && isBehind(limit, since),
+  };
 }
 
 function withinLimit(limit: KnownLimit): (transaction: Transaction) => boolean {
@@ -55,6 +64,18 @@ function withinLimit(limit: KnownLimit): (transaction: Transaction) => boolean {
       const snapshot = parsePgSnapshot(limit.pgSnapshot);
       return ({ xid }) => shows(snapshot, xid);
     }
+  }
+}
+
+function isBehind(limit: KnownLimit, { lsn, at }: Pick<Transaction, "lsn" | "at">): boolean {
+  switch (limit.kind) {
+    case "time":
+      return BigInt(limit.at) > at;
+    case "lsn":
+      return parseLsn(limit.lsn) > lsn;
+    case "snapshot":
+      // A snapshot has no place in the log; what it shows of the table is what the log has of it.
+      return false;
   }
 }
 

@@ -4,9 +4,10 @@ import { parseLsn, type Transaction } from "./change-span.ts";
 
 /** One change as it stands in a block, its rows over the columns that the block's relation had. Texts hold one character per byte. */
 export interface LoggedChange {
-  readonly op: "insert" | "update" | "delete" | "moved" | "truncate";
+  readonly op: "insert" | "update" | "delete" | "moved" | "truncate" | "altered";
   readonly transaction: Transaction;
   readonly seq: number;
+  /** Of a table that was altered: the commit LSN and the time up to which it certainly was not. */
   readonly row: readonly string[];
   /** Of an update: the row before, or its identity, where the WAL has it. */
   readonly old: readonly string[] | null;
@@ -14,7 +15,10 @@ export interface LoggedChange {
   readonly tenant: string | null;
 }
 
-const OPS = { I: "insert", U: "update", D: "delete", M: "moved", X: "truncate" } as const;
+const OPS = { I: "insert", U: "update", D: "delete", M: "moved", X: "truncate", A: "altered" } as const;
+
+/** A change of rows. */
+export type LoggedRowChange = LoggedChange & { readonly op: Exclude<LoggedChange["op"], "altered"> };
 
 /** Reads the lines of one tenant's (or the shared) blocks of one relation, block after block: an old row and its update may be in two. */
 export class LineReader {

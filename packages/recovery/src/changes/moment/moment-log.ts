@@ -3,7 +3,7 @@ import { type TableName, tableLabel } from "../../postgres/tenancy.ts";
 import type { Relation, SegmentBlock } from "../log/segment-index.ts";
 import { openSegment, readBlocks, type Segment } from "../log/segment-reader.ts";
 import type { ChangeSpan, Transaction } from "./change-span.ts";
-import { LineReader, type LoggedChange } from "./logged-lines.ts";
+import { LineReader, type LoggedChange, type LoggedRowChange } from "./logged-lines.ts";
 import { mergeChanges } from "./merge-changes.ts";
 
 /** Indexes that are fetched at once: each is one request of a few kilobytes, so what counts is the store's latency. */
@@ -36,7 +36,12 @@ interface Stretch {
 }
 
 /** One change of a table, with the definition its rows have. */
-export interface LoggedTableChange {
+export interface LoggedTableChange extends LoggedTableLine {
+  readonly change: LoggedRowChange;
+}
+
+/** The same, or that the table has this definition from there on. */
+export interface LoggedTableLine {
   readonly change: LoggedChange;
   readonly relation: Relation;
   /** It stood in the shared part: whose it is has to be found out. */
@@ -115,20 +120,28 @@ export class MomentLog {
     return sumOf(blocks);
   }
 
+  /** The changes of a table that belong to the span, in commit order, in batches. */
+  async *changes(label: string): AsyncGenerator<LoggedTableChange[]> {
+    for await (const lines of this.lines(label)) {
+      const batch = lines.filter(isRowChange).filter(({ change }) => this.span.includes(change.transaction));
+      if (batch.length > 0) yield batch;
+    }
+  }
+
   /**
-   * The changes of a table that belong to the span, in commit order, in batches. What two segments hold (a reader may be given a merged one and
+   * Everything the log says of a table, in the span or not, in commit order, in batches. What two segments hold (a reader may be given a merged one and
    * what it was merged of) comes once.
    */
-  async *changes(label: string): AsyncGenerator<LoggedTableChange[]> {
+  async *lines(label: string): AsyncGenerator<LoggedTableLine[]> {
     let last: { readonly lsn: bigint; readonly seq: number } = { lsn: -1n, seq: -1 };
     for (const stretch of this.#tables.get(label) ?? []) {
       const before = last;
       const streams = [
-        { stream: true, batches: this.#included(stretch, stretch.shared) },
-        { stream: false, batches: this.#included(stretch, stretch.own) },
+        { stream: true, batches: this.#lines(stretch, stretch.shared) },
+        { stream: false, batches: this.#lines(stretch, stretch.own) },
       ];
       for await (const merged of mergeChanges(streams)) {
-        const batch: LoggedTableChange[] = [];
+        const batch: LoggedTableLine[] = [];
         for (const { change, stream: shared } of merged) {
           const { lsn } = change.transaction;
           if (lsn < before.lsn || (lsn === before.lsn && change.seq <= before.seq)) continue;
@@ -145,18 +158,12 @@ export class MomentLog {
     for (const stretch of [...this.#tables.values()].flat()) {
       for (const blocks of [stretch.own, stretch.shared]) {
         for await (const batch of this.#lines(stretch, blocks)) {
-          const found = batch.find(({ transaction }) => transaction.xid === xid);
+          const found = batch.find(({ op, transaction }) => op !== "altered" && transaction.xid === xid);
           if (found !== undefined) return found.transaction;
         }
       }
     }
     return null;
-  }
-
-  async *#included(stretch: Stretch, blocks: readonly SegmentBlock[]): AsyncGenerator<LoggedChange[]> {
-    for await (const changes of this.#lines(stretch, blocks)) {
-      yield changes.filter(({ transaction }) => this.span.includes(transaction));
-    }
   }
 
   async *#lines({ part }: Stretch, blocks: readonly SegmentBlock[]): AsyncGenerator<LoggedChange[]> {
@@ -184,6 +191,10 @@ export class MomentLog {
   #read(part: TenantPart, blocks: readonly SegmentBlock[]): ReturnType<typeof readBlocks> {
     return readBlocks(this.#store, part, blocks, { signal: this.#signal });
   }
+}
+
+function isRowChange(line: LoggedTableLine): line is LoggedTableChange {
+  return line.change.op !== "altered";
 }
 
 interface BlockTexts {

@@ -9,7 +9,7 @@ import type { Relation } from "../log/segment-index.ts";
 export type RowMapper = ((fields: readonly string[]) => readonly string[]) | null;
 
 /** `attnum` is missing in old backups, and null in the log where the catalogue could no longer be asked. */
-type SourceColumn = Pick<ManifestColumn, "name" | "type"> & { readonly attnum?: number | null | undefined };
+export type SourceColumn = Pick<ManifestColumn, "name" | "type"> & { readonly attnum?: number | null | undefined };
 
 /**
  * Maps rows to the columns of a later definition by attribute number, by name where the older one has none: a dropped column is left out, a

@@ -2,8 +2,10 @@ import type { ManifestColumn, ManifestTable } from "../../archive/manifest.ts";
 import { RecoveryError } from "../../errors.ts";
 import { UNKNOWN_FIELD } from "../log/change-lines.ts";
 import type { Relation } from "../log/segment-index.ts";
+import { parseLsn } from "./change-span.ts";
+import { isoOfMicros } from "./micros.ts";
 import type { MomentLog } from "./moment-log.ts";
-import { columnsAt, keyAt, mapRows, type RowMapper, sameColumn } from "./schema-map.ts";
+import { columnsAt, keyAt, mapRows, type RowMapper, type SourceColumn, sameColumn } from "./schema-map.ts";
 
 /** One table of a moment, and how it comes of the base and the log. */
 export interface TableMoment {
@@ -29,15 +31,18 @@ export interface TableMoment {
 
 /** What a first look at a table's changes finds. */
 interface Sighting {
+  /** The definitions of rows that changed before the moment. */
   readonly relations: ReadonlySet<Relation>;
-  /** The definition of the last change before the moment. */
-  readonly last: Relation;
+  /** The last definition before the moment; null: the log does not tell. */
+  readonly last: Relation | null;
+  /** The table has this one from some place on between the two, and the moment lies there, too. */
+  readonly unsure: { readonly relation: Relation; readonly since: bigint; readonly by: bigint } | null;
 }
 
 /**
  * Looks through a table's changes and decides how they are folded; null when none of them belongs to the moment.
  * @param mostHeldBytes of lines that may be held at once; more of them take several passes
- * @throws RecoveryError `schema_drift`, `change_log_damaged`, `store_*`
+ * @throws RecoveryError `schema_drift`, `moment_unreachable` (its columns changed about then), `change_log_damaged`, `store_*`
  */
 export async function planTable(
   log: MomentLog,
@@ -46,8 +51,12 @@ export async function planTable(
   mostHeldBytes: number,
 ): Promise<TableMoment | null> {
   const seen = await sight(log, label);
-  if (seen === null) return null;
-  const { last } = seen;
+  const { last, unsure } = seen;
+  const before = last?.columns ?? base?.columns;
+  if (unsure !== null && before !== undefined && !sameDefinition(before, unsure.relation.columns))
+    refuse(label, unsure);
+  if (last === null || (seen.relations.size === 0 && (base === null || sameDefinition(base.columns, last.columns))))
+    return null;
   const columns = columnsAt(base, last);
   const target = columns.map((column, at) => ({ ...column, missing: last.columns[at]?.missing ?? null }));
   const mappers = new Map<Relation, RowMapper>();
@@ -69,17 +78,45 @@ export async function planTable(
   return { ...moment, linked };
 }
 
-async function sight(log: MomentLog, label: string): Promise<Sighting | null> {
+async function sight(log: MomentLog, label: string): Promise<Sighting> {
   const relations = new Set<Relation>();
   let last: Relation | null = null;
-  for await (const batch of log.changes(label)) {
-    for (const { relation } of batch) {
-      if (relation === last) continue;
-      relations.add(relation);
-      last = relation;
+  let unsure: Sighting["unsure"] = null;
+  for await (const batch of log.lines(label)) {
+    for (const { change, relation } of batch) {
+      const { op, transaction, row } = change;
+      if (log.span.includes(transaction)) {
+        if (op !== "altered") relations.add(relation);
+        last = relation;
+      } else if (op === "altered" && unsure === null) {
+        const [lsn = "", at = ""] = row;
+        const since = { lsn: parseLsn(lsn), at: BigInt(at) };
+        if (log.span.isBetween(since, transaction)) unsure = { relation, since: since.at, by: transaction.at };
+      }
     }
   }
-  return last === null ? null : { relations, last };
+  return { relations, last, unsure };
+}
+
+function sameDefinition(a: readonly SourceColumn[], b: readonly SourceColumn[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((column, at) => {
+      const other = b[at];
+      return (
+        other !== undefined && sameColumn(column, other) && column.name === other.name && column.type === other.type
+      );
+    })
+  );
+}
+
+function refuse(label: string, { since, by }: NonNullable<Sighting["unsure"]>): never {
+  const [from, to] = [isoOfMicros(since), isoOfMicros(by)];
+  throw new RecoveryError(
+    "moment_unreachable",
+    `The columns of ${label} changed between ${from} and ${to}, and the log can't tell on which side of that this moment lies.`,
+    { table: label, hint: `Choose a moment up to ${from}, or one from ${to} on.` },
+  );
 }
 
 /** Old rows come in full, or by a key that has to be the same all along (a changed identity is a declared gap). */

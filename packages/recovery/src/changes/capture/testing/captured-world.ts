@@ -6,6 +6,7 @@ import { CatalogCache } from "../../../postgres/catalog.ts";
 import { openSource, type Source } from "../../../postgres/source.ts";
 import type { ScopeRule, Tenancy } from "../../../postgres/tenancy.ts";
 import { type ChangeOp, parseLines } from "../../log/change-lines.ts";
+import type { Relation } from "../../log/segment-index.ts";
 import { openSegment, readBlocks } from "../../log/segment-reader.ts";
 import type { WrittenSegment } from "../../log/segment-writer.ts";
 import { captureChanges } from "../capture.ts";
@@ -25,6 +26,7 @@ export interface LoggedLine {
   readonly seq: number;
   readonly row: string;
   readonly movedTo: string | null;
+  readonly relation: Relation;
 }
 
 export interface WorldOptions {
@@ -62,7 +64,9 @@ export class CapturedWorld {
     await database.pool.query(
       `CREATE PUBLICATION rowback FOR TABLE ${options.tables} WITH (publish_via_partition_root = true)`,
     );
-    const start = await createSlot(world.source, world.slotName, new AbortController().signal);
+    const names = { slotName: world.slotName, publicationName: "rowback" };
+    const start = await createSlot(world.source, names, new AbortController().signal);
+    world.#seen = start.seen;
     world.startXid = start.startXid;
     world.covered = { lsn: start.startLsn, at: start.startedAt };
     return world;
@@ -101,9 +105,14 @@ export class CapturedWorld {
         target: { ...this.#target(), ...target },
       },
     ).catch((error: unknown) => {
-      this.problems.push(error);
+      if (!abort.signal.aborted) this.problems.push(error);
     });
     this.#running = { abort, ended };
+  }
+
+  /** What the next capture would begin with. */
+  get seen(): SeenTables | null {
+    return this.#seen;
   }
 
   async stop(): Promise<void> {
@@ -136,9 +145,10 @@ export class CapturedWorld {
     for (const { key, bytes } of this.segments) {
       const segment = await openSegment(this.store, key, bytes);
       for await (const { block, text } of readBlocks(this.store, segment, segment.index.blocks)) {
-        const table = segment.index.relations[block.relation]?.table.name ?? "";
+        const relation = segment.index.relations[block.relation];
+        if (relation === undefined) throw new Error("a block names a relation that its segment does not list");
         for (const { transaction, op, seq, row, tenant } of parseLines(text)) {
-          const place = { tenant: block.tenant, table, ...transaction };
+          const place = { tenant: block.tenant, table: relation.table.name, relation, ...transaction };
           lines.push({ ...place, op, seq, row: row.toString(), movedTo: tenant });
         }
       }
