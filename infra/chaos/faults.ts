@@ -98,6 +98,9 @@ function processOf(world: World, name: ProcessName): SupervisedProcess {
 
 const RunRow = z.object({ id: z.string(), kind: z.string() });
 
+// The control database may be starting again: the fault waits for it, and a quota that stayed would be another fault.
+const RESTART_RETRY = { retries: 40, minTimeout: 100, maxTimeout: 1_000 };
+
 // While a database is away nothing runs; the fault waits for its moment.
 const PICK_WITHIN_MS = 15_000;
 
@@ -127,11 +130,8 @@ async function pickRun(
 
 async function expireLease(world: World, pick: number, signal: AbortSignal): Promise<void> {
   const { id } = await pickRun(world, ["running"], pick, signal);
-  await runSql(
-    world.urls.control,
-    "UPDATE runs SET lease_until = now() - interval '1 second' WHERE id = $1 AND status = 'running'",
-    [id],
-  );
+  const statement = "UPDATE runs SET lease_until = now() - interval '1 second' WHERE id = $1 AND status = 'running'";
+  await pRetry(() => runSql(world.urls.control, statement, [id]), RESTART_RETRY);
 }
 
 const QUEUE_OF: Readonly<Record<string, string>> = {
@@ -185,12 +185,9 @@ async function storeFull(world: World, forMs: number, signal: AbortSignal): Prom
   await during(forMs, signal, { begin: () => setFull(true), end: () => setFull(false) });
 }
 
-// The control database may be starting again: the fault waits for it, and a quota that stayed would be another fault.
-const QUOTA_RETRY = { retries: 40, minTimeout: 100, maxTimeout: 1_000 };
-
 async function setQuotas(world: World, bytes: number | null): Promise<void> {
   const statement = "UPDATE tenant_settings SET storage_quota_bytes = $1";
-  await pRetry(() => runSql(world.urls.control, statement, [bytes]), QUOTA_RETRY);
+  await pRetry(() => runSql(world.urls.control, statement, [bytes]), RESTART_RETRY);
 }
 
 type StoreFault = Extract<Fault, { kind: "store_answers" | "store_loses_answers" | "store_slow" | "store_cut" }>;

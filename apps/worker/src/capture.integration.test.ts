@@ -1,4 +1,12 @@
-import { getCaptureState, insertRun, listEpochs, listGaps, listSegments, type Run } from "@rowback/db";
+import {
+  getCaptureState,
+  insertRun,
+  listAuditEntries,
+  listEpochs,
+  listGaps,
+  listSegments,
+  type Run,
+} from "@rowback/db";
 import { JOBS } from "@rowback/jobs";
 import { type TestDatabase, testDatabase } from "@rowback/local-services/testing";
 import { captureNames } from "@rowback/recovery";
@@ -163,4 +171,9 @@ test("a lost slot is replaced: a new epoch, a declared gap, and a full backup of
   await fixture.until(backup?.id ?? "", "succeeded");
   expect(rows).toHaveLength(1);
   expect(second?.startXid).toBeGreaterThan(first?.startXid ?? 0n);
+  const entries = (await listAuditEntries(db.system, null)).items.toReversed();
+  expect(entries).toMatchObject([
+    { action: "capture.start", userId: "olga", after: { epoch: 1, worker: "test-worker" } },
+    { action: "capture.heal", userId: "rowback:worker", before: { epoch: 1 }, after: { epoch: 2, gap: "slot_lost" } },
+  ]);
 });

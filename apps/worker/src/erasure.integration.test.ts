@@ -7,6 +7,7 @@ import {
   insertErasure,
   insertRun,
   insertTenant,
+  listAuditEntries,
   markTenantErased,
   type Run,
   updateSource,
@@ -94,6 +95,11 @@ test("an erased tenant's objects are unreadable wherever they are, then purged; 
   expect((await getErasure(at.db.system, at.tenantId))?.purgedAt).toBeInstanceOf(Date);
   expect((await getBackup(at.db.system, sealed.id))?.purgedAt).toBeInstanceOf(Date);
   expect((await at.run(preview.id)).result).toBeNull();
+  const entries = (await listAuditEntries(at.db.system, at.tenantId)).items;
+  const purges = entries.filter(({ action }) => action === "tenant.purge");
+  expect(purges).toMatchObject([
+    { userId: "olga", runId: run.id, after: { purged: true, objects: 4, worker: "test-worker" } },
+  ]);
 
   const refused = await at.until((await at.ask({ kind: "backup" })).id, "failed");
   expect(refused).toMatchObject({ attempt: 1, error: { code: "conflict" } });

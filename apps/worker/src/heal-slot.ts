@@ -2,11 +2,13 @@ import {
   beginEpoch,
   type CaptureEpoch,
   type CaptureLease,
+  insertAuditEntry,
   insertBackupRun,
   insertGaps,
   listTenants,
   markRebased,
   renewCapture,
+  WORKER_USER,
   withSystem,
 } from "@rowback/db";
 import { type BackupParams, JOBS } from "@rowback/jobs";
@@ -28,7 +30,7 @@ export async function healLostSlot(
   worker: WorkerContext,
   source: Source,
   lease: CaptureLease,
-  names: { readonly slotName: string; readonly publicationName: string },
+  names: { readonly slotName: string; readonly publicationName: string; readonly worker: string | null },
   lost: CaptureEpoch,
   signal: AbortSignal,
 ): Promise<void> {
@@ -49,7 +51,14 @@ export async function healLostSlot(
       // Holds the row until the commit: nobody takes the capture in between.
       if ((await renewCapture(client, lease, LEASE_MS)) === null) throw leaseLost(source.id);
       await insertGaps(client, [gapRow(source.id, lost.epoch, gap, objectKey)]);
-      await beginEpoch(client, { sourceId: source.id, ...start, rebase: true });
+      const epoch = await beginEpoch(client, { sourceId: source.id, ...start, rebase: true });
+      await insertAuditEntry(client, {
+        userId: WORKER_USER,
+        action: "capture.heal",
+        sourceId: source.id,
+        before: { epoch: lost.epoch, coveredLsn: lost.coveredLsn },
+        after: { epoch, startLsn: start.startLsn, gap: gap.reason, worker: names.worker },
+      });
     }),
   );
 }

@@ -29,6 +29,7 @@ function sweeperOptions(fixture: WorkerFixture): SweeperOptions {
     control: fixture.db.system,
     producer: fixture.producer,
     store,
+    workerName: "a worker",
     clock: { now: () => new Date() },
     log: pino({ level: "silent" }),
     settings: fixture.config.sweep,

@@ -9,8 +9,10 @@ import {
   failRun,
   type HeldLease,
   hasDueRuns,
+  insertAuditEntry,
   listCancelRequested,
   listEpochs,
+  type NewAuditEntry,
   postponeRun,
   type Queryable,
   type RingPlace,
@@ -155,8 +157,10 @@ async function recordSuccess(
       // The tables are written only by who still holds the run, and are seen together with its success.
       return withSystem(db, async (client) => {
         const held = await succeedRun(client, proof(claim), outcome.result);
-        if (held) await replaceProtectedTables(client, claim.run.sourceId, outcome.tables);
-        return held;
+        if (!held) return false;
+        await replaceProtectedTables(client, claim.run.sourceId, outcome.tables);
+        await insertAuditEntry(client, finished(claim, "discovery.finish", { tables: outcome.tables.length }));
+        return true;
       });
   }
 }
@@ -177,12 +181,20 @@ async function recordCapture(
     if (epoch === undefined) throw new Error("a slot goes on that has no epoch");
     if (capture.joined !== null)
       await closeUnpublishedGaps(client, { sourceId, epoch, tables: capture.joined.tables }, capture.joined.causeXid);
-    if (await succeedRun(client, proof(claim), result(epoch))) return true;
-    throw new LostLease();
+    if (!(await succeedRun(client, proof(claim), result(epoch)))) throw new LostLease();
+    const { slotName, tables } = capture;
+    await insertAuditEntry(client, finished(claim, "capture.start", { epoch, slotName, tables: tables.length }));
+    return true;
   }).catch((error: unknown) => {
     if (error instanceof LostLease) return false;
     throw error;
   });
+}
+
+/** For what a transaction here has changed: in the name of who asked, with the worker in place of an address. */
+function finished({ run }: Claim<ClaimedRun>, action: string, after: object): NewAuditEntry {
+  const { id: runId, tenantId, sourceId, requestedBy: userId, worker } = run;
+  return { userId, action, tenantId, sourceId, runId, after: { ...after, worker } };
 }
 
 /** Rolls back what was written before it showed that the lease is lost. */

@@ -24,6 +24,8 @@ export interface SweeperOptions {
   readonly store: ObjectStore;
   readonly clock: Clock;
   readonly log: Log;
+  /** For the audit log. */
+  readonly workerName: string;
   readonly settings: SweepSettings;
 }
 
@@ -148,14 +150,14 @@ export async function sweepGarbage(options: SweeperOptions, signal: AbortSignal)
   });
 }
 
-async function purgeBackups({ control, store, log }: SweeperOptions, signal: AbortSignal): Promise<void> {
+async function purgeBackups({ control, store, log, workerName }: SweeperOptions, signal: AbortSignal): Promise<void> {
   for (let more = true; more && !signal.aborted; ) {
     const backups = await listPurgeable(control, BATCH);
     let purged = 0;
     for (const { id, tenantId } of backups) {
       if (signal.aborted || !(await beginPurge(control, id))) continue;
       await deleteBackup(store, { tenantId, backupId: id }, { signal });
-      if (await markPurged(control, id)) purged += 1;
+      if (await markPurged(control, id, workerName)) purged += 1;
     }
     if (purged > 0) log.info({ backups: purged }, "purged deleted backups whose grace was over");
     more = backups.length === BATCH && purged > 0;

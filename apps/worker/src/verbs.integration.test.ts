@@ -4,6 +4,7 @@ import { join } from "node:path";
 import {
   getBackup,
   insertRun,
+  listAuditEntries,
   listProtectedTables,
   type Run,
   requestCancel,
@@ -44,6 +45,8 @@ test("discovery finds the scope of every table and stores it", async () => {
     ["orders", { kind: "direct", column: "tenant_id" }],
     ["tenants", { kind: "root", column: "id" }],
   ]);
+  const [entry] = (await listAuditEntries(at.db.system, null, { action: "discovery.finish" })).items;
+  expect(entry).toMatchObject({ sourceId: at.sourceId, runId: run.id, after: { tables: 3, worker: "test-worker" } });
 });
 
 test("backup, mistake, preview, restore, undo, redo: through the queue, and no other tenant is touched", async () => {
@@ -192,6 +195,7 @@ test("the sweeper purges a deleted backup past its grace, and its objects are go
     db: at.db,
     control: at.db.system,
     producer: at.producer,
+    workerName: "a worker",
     store,
     clock: { now: () => new Date(Date.now() + 2 * 3_600_000) },
     log: pino({ level: "silent" }),
@@ -204,4 +208,6 @@ test("the sweeper purges a deleted backup past its grace, and its objects are go
   expect(keys.every((key) => key.includes(kept.id))).toBe(true);
   expect(await readdir(temporary)).toEqual([]);
   expect(await getBackup(at.db.system, deleted.id)).toMatchObject({ purgedAt: expect.any(Date) });
+  const [entry] = (await listAuditEntries(at.db.system, at.tenantId)).items;
+  expect(entry).toMatchObject({ action: "backup.purge", runId: deleted.id, after: { worker: "a worker" } });
 });

@@ -105,7 +105,11 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
     logFields: ({ tenantId, sourceId }) => ({ tenantId, sourceId }),
     observe: metrics.observe,
   });
-  const sweeper = startSweeper({ db, control, producer, store, clock, log, settings: config.sweep });
+  const sweeper = startSweeper({
+    ...{ db, control, producer, store, clock, log },
+    workerName: config.workerName,
+    settings: config.sweep,
+  });
   const captures = startCaptures({
     worker,
     workerName: config.workerName,

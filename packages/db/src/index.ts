@@ -27,6 +27,7 @@ export {
   insertAuditEntry,
   listAuditEntries,
   type NewAuditEntry,
+  WORKER_USER,
 } from "./tables/audit-log.ts";
 export {
   beginPurge,

@@ -1,4 +1,4 @@
-import { endEpoch, insertGaps, listEpochs, turnCaptureOff, withSystem } from "@rowback/db";
+import { endEpoch, insertAuditEntry, insertGaps, listEpochs, turnCaptureOff, withSystem } from "@rowback/db";
 import { CaptureTeardownParams } from "@rowback/jobs";
 import { captureNames, type Gap, putGap, tearDownCapture } from "@rowback/recovery";
 import { gapRow } from "../capture-ledger.ts";
@@ -31,6 +31,14 @@ async function declareEnd(
     withSystem(worker.db, async (client) => {
       await insertGaps(client, [gapRow(sourceId, epoch, gap, objectKey)]);
       await endEpoch(client, sourceId);
+      await insertAuditEntry(client, {
+        userId: run.requestedBy,
+        action: "capture.stop",
+        sourceId,
+        runId: run.id,
+        before: { epoch, coveredLsn },
+        after: { worker: run.worker },
+      });
     }),
   );
 }

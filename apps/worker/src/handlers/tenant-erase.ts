@@ -1,4 +1,4 @@
-import { finishErasure, getErasure, hasLiveRuns, withSystem } from "@rowback/db";
+import { finishErasure, getErasure, hasLiveRuns, insertAuditEntry, withSystem } from "@rowback/db";
 import { TenantEraseParams } from "@rowback/jobs";
 import { purgeTenant } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
@@ -16,7 +16,14 @@ export async function erase(worker: WorkerContext, task: RunTask): Promise<Outco
     throw new RecoveryError("conflict", "The tenant was not erased.", { runId });
   if (await hasLiveRuns(worker.control, tenantId, runId)) throw othersRun(tenantId, runId);
   const purged = await purgeTenant({ store: worker.leasedStore(task), signal: task.signal }, tenantId);
-  await ofControlDatabase(withSystem(worker.db, (client) => finishErasure(client, tenantId)));
+  await ofControlDatabase(
+    withSystem(worker.db, async (client) => {
+      if (!(await finishErasure(client, tenantId))) return;
+      const { requestedBy: userId, sourceId, worker: name } = task.run;
+      const after = { purged: true, ...purged, worker: name };
+      await insertAuditEntry(client, { userId, action: "tenant.purge", tenantId, sourceId, runId, after });
+    }),
+  );
   const { digest: certificateDigest } = ErasureCertificate.parse(erasure.certificate);
   return { kind: "tenant_erase", result: { ...purged, certificateDigest } };
 }

@@ -36,6 +36,21 @@ export async function insertAuditEntry(q: Queryable, entry: NewAuditEntry): Prom
   });
 }
 
+/** Who did what nobody asked for: a worker by itself. */
+export const WORKER_USER = "rowback:worker";
+
+/**
+ * SQL that appends the entry of a run's good end, in the statement that ends it: its rows are those of `run` (see SUCCEED_RUN). By then the request that
+ * asked for it is long over: who is who asked, from where is the worker.
+ * @param after SQL of jsonb
+ */
+export function finishEntry(action: string, after: string): string {
+  return `INSERT INTO audit_log (user_id, action, tenant_id, source_id, run_id, before, after)
+  SELECT run.requested_by, '${action}', run.tenant_id, run.source_id, run.id, jsonb_build_object('status', 'running'),
+    jsonb_build_object('status', 'succeeded', 'worker', run.worker) || ${after}
+  FROM run`;
+}
+
 export const AuditEntry = z.object({
   /** 1, 2, 3 … within its chain: a tenant's entries, or those of no tenant. */
   seq: Int8,

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Queryable } from "../control-database.ts";
 import { allRows, firstRow } from "../rows.ts";
+import { WORKER_USER } from "./audit-log.ts";
 import { BACKUP_COLUMNS, Backup } from "./backup-row.ts";
 import { getBackup, listDependents } from "./backups.ts";
 
@@ -82,11 +83,18 @@ export async function beginPurge(q: Queryable, backupId: string): Promise<boolea
   return result.rowCount === 1;
 }
 
-/** Records that no object of the backup is left. False: no purge of it had begun. */
-export async function markPurged(q: Queryable, backupId: string): Promise<boolean> {
+/** Records that no object of the backup is left, by this worker. False: no purge of it had begun, or it was recorded before. */
+export async function markPurged(q: Queryable, backupId: string, worker: string): Promise<boolean> {
   const result = await q.query({
-    text: "UPDATE backup_jobs SET purged_at = coalesce(purged_at, now()) WHERE run_id = $1 AND purge_started_at IS NOT NULL",
-    values: [backupId],
+    text: `WITH purged AS (
+  UPDATE backup_jobs SET purged_at = now() WHERE run_id = $1 AND purge_started_at IS NOT NULL AND purged_at IS NULL
+  RETURNING run_id, tenant_id, source_id, deleted_at, object_count, stored_bytes)
+INSERT INTO audit_log (user_id, action, tenant_id, source_id, run_id, before, after)
+SELECT $2, 'backup.purge', p.tenant_id, p.source_id, p.run_id,
+  jsonb_build_object('deletedAt', p.deleted_at, 'objects', p.object_count, 'storedBytes', p.stored_bytes),
+  jsonb_build_object('purged', true, 'worker', $3::text)
+FROM purged p`,
+    values: [backupId, WORKER_USER, worker],
   });
   return result.rowCount === 1;
 }

@@ -174,7 +174,7 @@ describe("deleting a backup", () => {
     });
     // A crash here: the next sweep goes on with it.
     expect(await beginPurge(system, backupId)).toBe(true);
-    expect(await markPurged(system, backupId)).toBe(true);
+    expect(await markPurged(system, backupId, "worker")).toBe(true);
     expect((await listPurgeable(system, 500)).map((backup) => backup.id)).not.toContain(backupId);
     expect(await softDeleteBackup(system, backupId)).toBeNull();
     expect(await list(tenantId, { includeDeleted: true })).toEqual([]);
@@ -212,7 +212,7 @@ describe("deleting a backup", () => {
     ]);
     expect(await beginPurge(system, parent)).toBe(false);
     expect(await beginPurge(system, child)).toBe(true);
-    await markPurged(system, child);
+    await markPurged(system, child, "worker");
     expect(await beginPurge(system, parent)).toBe(true);
   });
 

@@ -4,6 +4,7 @@ import { cursorAt, type Page, type PageRequest, pageOf, readPage } from "../page
 import { allRows, firstRow, Int8, jsonb } from "../rows.ts";
 import type { RunState } from "../run-states.ts";
 import type { TenantClient } from "../tenant-context.ts";
+import { finishEntry } from "./audit-log.ts";
 import {
   BACKUP_COLUMNS,
   Backup,
@@ -70,6 +71,11 @@ export interface BackupOutcomeRow {
   readonly tables: readonly TableStats[];
 }
 
+const FINISHED = finishEntry(
+  "backup.finish",
+  "jsonb_build_object('rows', $4::bigint, 'storedBytes', $6::bigint, 'manifestSha256', $8::text)",
+);
+
 /**
  * Ends a backup's run well and records what came of it, in one statement: a backup is visible as succeeded together
  * with its outcome or not at all. False: the lease is lost, nothing was written.
@@ -83,7 +89,7 @@ export async function succeedBackupRun(
 ): Promise<boolean> {
   const updated = await q.query({
     name: "succeed_backup_run",
-    text: `WITH run AS (${SUCCEED_RUN})
+    text: `WITH run AS (${SUCCEED_RUN}), entry AS (${FINISHED})
 UPDATE backup_jobs b SET row_count = $4, raw_bytes = $5, stored_bytes = $6, object_count = $7, manifest_sha256 = $8,
   snapshot_lsn = $9, snapshot_at = $10, server_version = $11, table_stats = $12, key_id = $13, snapshot = $14, snapshot_end_lsn = $15
 FROM run WHERE b.run_id = run.id`,

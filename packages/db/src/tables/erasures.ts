@@ -88,8 +88,9 @@ export async function hasLiveRuns(q: Queryable, tenantId: string, exceptRunId: s
 /**
  * No object of the tenant is left: its backups are purged, and the values of rows that previews and restores had kept here (samples, chosen
  * keys) are taken out. What remains says who did what and when, and how many rows, never what was in them.
+ * @returns whether it was the first to say so
  */
-export async function finishErasure(client: SystemClient, tenantId: string): Promise<void> {
+export async function finishErasure(client: SystemClient, tenantId: string): Promise<boolean> {
   await client.query({ text: "SELECT set_config('rowback.erasing', $1, true)", values: [tenantId] });
   await client.query({
     text: `UPDATE runs SET params = CASE WHEN params ? 'keys' THEN jsonb_set(params, '{keys}', 'null') ELSE params END,
@@ -102,8 +103,9 @@ WHERE tenant_id = $1 AND kind IN ('restore_preview', 'restore') AND status NOT I
     text: "UPDATE backup_jobs SET purged_at = coalesce(purged_at, now()), table_stats = NULL WHERE tenant_id = $1 AND purge_started_at IS NOT NULL",
     values: [tenantId],
   });
-  await client.query({
-    text: "UPDATE erasures SET purged_at = coalesce(purged_at, now()) WHERE tenant_id = $1",
+  const first = await client.query({
+    text: "UPDATE erasures SET purged_at = now() WHERE tenant_id = $1 AND purged_at IS NULL",
     values: [tenantId],
   });
+  return first.rowCount === 1;
 }

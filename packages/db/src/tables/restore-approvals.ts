@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Queryable } from "../control-database.ts";
 import { allRows } from "../rows.ts";
 import type { TenantClient } from "../tenant-context.ts";
+import { WORKER_USER } from "./audit-log.ts";
 import { getRestore, type Restore } from "./restores.ts";
 
 /** What a second person says to a restore that waits. */
@@ -58,10 +59,18 @@ export async function expireRestores(q: Queryable, limit: number): Promise<z.inf
   WHERE r.status = 'awaiting_approval' AND j.approval_expires_at <= now() ORDER BY r.id LIMIT $1 FOR UPDATE OF r SKIP LOCKED),
 ended AS (
   UPDATE runs r SET status = 'cancelled', cancel_requested_at = coalesce(r.cancel_requested_at, now()), finished_at = now(), updated_at = now()
-  FROM late WHERE r.id = late.id RETURNING r.id)
-UPDATE restore_jobs j SET approval_decision = 'expired', approval_decided_at = now() FROM ended WHERE j.run_id = ended.id
-RETURNING j.run_id AS "runId", j.tenant_id AS "tenantId"`,
-    values: [limit],
+  FROM late WHERE r.id = late.id RETURNING r.id),
+expired AS (
+  UPDATE restore_jobs j SET approval_decision = 'expired', approval_decided_at = now() FROM ended WHERE j.run_id = ended.id
+  RETURNING j.run_id, j.tenant_id, j.source_id, j.approval_asked_by, j.approval_expires_at),
+entry AS (
+  INSERT INTO audit_log (user_id, action, tenant_id, source_id, run_id, before, after)
+  SELECT $2, 'restore.expire', e.tenant_id, e.source_id, e.run_id, jsonb_build_object('status', 'awaiting_approval'),
+    jsonb_build_object('status', 'cancelled', 'requestedBy', e.approval_asked_by, 'expiredAt', e.approval_expires_at)
+  -- Always in the same order: two sweepers then wait for each other's chains in none but that.
+  FROM expired e ORDER BY e.tenant_id)
+SELECT run_id AS "runId", tenant_id AS "tenantId" FROM expired`,
+    values: [limit, WORKER_USER],
   });
   return allRows(result, Expired);
 }

@@ -5,6 +5,7 @@ import { cursorAt, type Page, type PageRequest, pageOf, readPage } from "../page
 import { firstRow, jsonb } from "../rows.ts";
 import { RUN_STATES } from "../run-states.ts";
 import type { TenantClient } from "../tenant-context.ts";
+import { finishEntry } from "./audit-log.ts";
 import { type InsertRunResult, insertRunWith, type NewRun } from "./insert-run.ts";
 import { SUCCEED_RUN } from "./run-claims.ts";
 import type { RunClaim } from "./run-row.ts";
@@ -37,6 +38,8 @@ export function insertRestorePointRun(
   return insertRunWith(q, { ...run, kind: "restore_point" }, { table: "restore_points", columns: { name } });
 }
 
+const FINISHED = finishEntry("restore-point.finish", "jsonb_build_object('lsn', $4::text)");
+
 /** Ends the run well and records where the point is, in one statement. False: the lease is lost, nothing was written. */
 export async function succeedRestorePointRun(
   q: Queryable,
@@ -45,7 +48,7 @@ export async function succeedRestorePointRun(
   result: unknown,
 ): Promise<boolean> {
   const updated = await q.query({
-    text: `WITH run AS (${SUCCEED_RUN})
+    text: `WITH run AS (${SUCCEED_RUN}), entry AS (${FINISHED})
 UPDATE restore_points p SET lsn = $4, at = ${timestampOf("$5")} FROM run WHERE p.run_id = run.id`,
     values: [claim.runId, claim.attemptToken, jsonb(result), point.lsn, point.at.toString()],
   });

@@ -4,6 +4,7 @@ import { cursorAt, type Page, type PageRequest, pageOf, readPage } from "../page
 import { firstRow, Json, jsonb } from "../rows.ts";
 import type { RunState } from "../run-states.ts";
 import type { TenantClient } from "../tenant-context.ts";
+import { finishEntry } from "./audit-log.ts";
 import { type InsertRunResult, insertRunWith, type NewRun } from "./insert-run.ts";
 import { SUCCEED_RUN } from "./run-claims.ts";
 import { RUN_COLUMNS, Run, type RunClaim } from "./run-row.ts";
@@ -122,11 +123,19 @@ export interface RestoreOutcomeRow {
   readonly fingerprintsAfter: unknown;
 }
 
+// How many rows, and never what was in them.
+const FINISHED = finishEntry(
+  "restore.finish",
+  `jsonb_build_object('planDigest', $4::text) || (SELECT jsonb_build_object('inserted', coalesce(sum((c->>'inserted')::bigint), 0),
+      'updated', coalesce(sum((c->>'updated')::bigint), 0), 'deleted', coalesce(sum((c->>'deleted')::bigint), 0))
+    FROM jsonb_path_query($5::jsonb, '$[*]') c)`,
+);
+
 /** Ends the run of a restore or a preview well, with what came of it, in one statement. False: the lease is lost. */
 export async function succeedRestoreRun(q: Queryable, claim: RunClaim, outcome: RestoreOutcomeRow): Promise<boolean> {
   const result = await q.query({
     name: "succeed_restore_run",
-    text: `WITH run AS (${SUCCEED_RUN})
+    text: `WITH run AS (${SUCCEED_RUN}), entry AS (${FINISHED} WHERE run.kind = 'restore')
 UPDATE restore_jobs j SET plan_digest = $4, changes = $5, fingerprints_after = $6 FROM run WHERE j.run_id = run.id`,
     values: [
       claim.runId,

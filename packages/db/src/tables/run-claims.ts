@@ -89,7 +89,7 @@ RETURNING r.id AS "runId", r.attempt_token AS "attemptToken", r.cancel_requested
 export const SUCCEED_RUN = `UPDATE runs r SET
   status = 'succeeded', result = $3, error = NULL, attempt_token = NULL, lease_until = NULL, finished_at = now(), updated_at = now()
 WHERE r.id = $1 AND r.attempt_token = $2 AND r.status = 'running'
-RETURNING r.id`;
+RETURNING r.id, r.kind, r.tenant_id, r.source_id, r.requested_by, r.worker`;
 
 /** Ends the run well. False: the lease is lost, nothing was written. */
 export async function succeedRun(q: Queryable, claim: RunClaim, result: unknown): Promise<boolean> {
