@@ -1,11 +1,12 @@
 import type { Connection, DatabaseError, Submittable } from "pg";
 import type { Taken } from "../archive/lane-writer.ts";
 import { RecoveryError } from "../errors.ts";
+import { type DivertedReads, divertReads } from "../postgres/read-socket.ts";
 import type { SourceClient } from "../postgres/source.ts";
 
 /** Takes the server's messages as they come off the socket; a backup's lane, or whoever wants rows fast. */
 export interface RowTaker {
-  /** The next bytes from the server; the chunk must not change until all of it was taken. */
+  /** The next bytes from the server; they may change when all of them were taken. */
   take(chunk: Buffer): Taken;
   /** Goes on with what `take` left. */
   proceed(): Taken;
@@ -69,7 +70,7 @@ class CopyOut implements Submittable {
   /** The beginning of a message that is not all there yet, and holds no row. */
   #begun: Buffer | null = null;
   /** The socket, while it is ours. */
-  #socket: { pause(): void; resume(): void; giveBack(bytes: Buffer): void } | null = null;
+  #socket: DivertedReads | null = null;
 
   constructor(lane: RowTaker, statements: readonly CopyStatement[], promise: Outcome) {
     this.#lane = lane;
@@ -79,24 +80,7 @@ class CopyOut implements Submittable {
 
   /** pg calls this when it is this query's turn. */
   submit(connection: Connection): void {
-    const { stream } = connection;
-    // Node's types know listeners only as functions; those of `data` are pg's parser.
-    const parsers = stream.listeners("data") as ((bytes: Buffer) => void)[];
-    const onData = (chunk: Buffer): void => this.#guard(() => this.#receive(chunk));
-    stream.removeAllListeners("data");
-    stream.on("data", onData);
-    this.#socket = {
-      pause: () => void stream.pause(),
-      resume: () => void stream.resume(),
-      giveBack: (bytes) => {
-        stream.removeListener("data", onData);
-        for (const parser of parsers) {
-          stream.on("data", parser);
-          if (bytes.length > 0) parser.call(stream, bytes);
-        }
-        stream.resume();
-      },
-    };
+    this.#socket = divertReads(connection.stream, (chunk) => this.#guard(() => this.#receive(chunk)));
     connection.query(this.#statements.map(({ sql }) => sql).join(";\n"));
   }
 
@@ -145,7 +129,7 @@ class CopyOut implements Submittable {
         return;
       }
       if (rest.length < end) {
-        this.#begun = rest;
+        this.#begun = Buffer.from(rest);
         return;
       }
       this.#message(rest.subarray(0, end));

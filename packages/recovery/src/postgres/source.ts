@@ -2,6 +2,7 @@ import pg from "pg";
 import { RecoveryError } from "../errors.ts";
 import { cancelRunningStatement } from "./cancel-request.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
+import { openReadSocket } from "./read-socket.ts";
 import { applySessionSettings } from "./session-settings.ts";
 import { type FailureContext, toRecoveryError } from "./source-error.ts";
 import type { ScopeRule, Tenancy } from "./tenancy.ts";
@@ -74,7 +75,8 @@ class PooledSource implements Source {
     this.tenancy = options.tenancy;
     this.rules = options.rules;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
-    this.#hasPassword = checkConnectionString(options);
+    const { hasPassword, usesTls } = readConnectionString(options);
+    this.#hasPassword = hasPassword;
     this.#slots = new ConnectionSlots(options.maxConnections);
     const connection = {
       connectionString: options.connectionString,
@@ -84,7 +86,9 @@ class PooledSource implements Source {
       keepAliveInitialDelayMillis: KEEPALIVE_AFTER_MS,
     };
     this.#replication = { ...connection, replication: "database" };
-    this.#pool = new pg.Pool({ ...connection, max: options.maxConnections, allowExitOnIdle: true });
+    // TLS takes a socket's handle over, and does its own reading.
+    const stream = usesTls ? {} : { stream: openReadSocket };
+    this.#pool = new pg.Pool({ ...connection, ...stream, max: options.maxConnections, allowExitOnIdle: true });
     // An idle connection that dies is no news: the pool drops it, and the next `connect` opens another.
     this.#pool.on("error", () => undefined);
   }
@@ -183,12 +187,13 @@ export function isLost(client: SourceClient): boolean {
   return LOST.has(client);
 }
 
-/** Whether the string brings a password. Throws `source_not_configured`, without the string, when it can't be used. */
-function checkConnectionString({ id, connectionString }: SourceOptions): boolean {
+/** What the string brings. Throws `source_not_configured`, without the string, when it can't be used. */
+function readConnectionString({ id, connectionString }: SourceOptions): { hasPassword: boolean; usesTls: boolean } {
   try {
     const { protocol } = new URL(connectionString);
     if (protocol !== "postgres:" && protocol !== "postgresql:") throw new TypeError("not a postgres:// address");
-    return Boolean(new pg.Client({ connectionString }).password);
+    const client = new pg.Client({ connectionString });
+    return { hasPassword: Boolean(client.password), usesTls: Boolean(client.ssl) };
   } catch {
     // No cause: a parser's error repeats its input.
     throw new RecoveryError("source_not_configured", "The source's connection string can't be read.", {

@@ -59,7 +59,7 @@ class SieveTaker implements RowTaker {
         this.#rest = bytes.subarray(at);
         return "other_message";
       } else if (bytes.length - at < HEADER) {
-        this.#begun = bytes.subarray(at);
+        this.#begun = Buffer.from(bytes.subarray(at));
         return "all";
       } else {
         this.#left = bytes.readUInt32BE(at + 1) - 4;
