@@ -11,7 +11,14 @@ import { BENCH_TENANT } from "./saas-data.ts";
  * in no argument list) and prints one JSON object.
  */
 const orders = z
-  .object({ url: z.string(), root: z.string(), connections: z.int(), verify: z.boolean(), encrypt: z.boolean() })
+  .object({
+    url: z.string(),
+    root: z.string(),
+    connections: z.int(),
+    verify: z.boolean(),
+    encrypt: z.boolean(),
+    compression: z.enum(["gzip", "zstd"]),
+  })
   .parse(JSON.parse(await text(process.stdin)));
 
 const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
@@ -42,6 +49,7 @@ const outcome = await backupTenant(ctx, {
   tables: null,
   connections: orders.connections,
   encrypt: orders.encrypt,
+  compression: orders.compression,
 });
 const seconds = (performance.now() - startedAt) / 1000;
 const peak = await peakRssMib();

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { run } from "./measure.ts";
+import { run, WORKER_FLAGS } from "./measure.ts";
 
 const BackupFigures = z.object({
   seconds: z.number(),
@@ -20,6 +20,7 @@ export interface BackupOrder {
   readonly connections: number;
   readonly verify?: boolean;
   readonly encrypt?: boolean;
+  readonly compression?: "gzip" | "zstd";
 }
 
 /** One backup of the bench's tenant in a process of its own, into a folder below this one that is gone afterwards. */
@@ -27,8 +28,8 @@ export async function backUpInProcess(folder: string, order: BackupOrder): Promi
   const root = join(folder, randomUUID());
   const child = new URL("./backup-child.ts", import.meta.url).pathname;
   try {
-    const input = JSON.stringify({ verify: false, encrypt: false, ...order, root });
-    const printed = await run(process.execPath, [child], { input });
+    const input = JSON.stringify({ verify: false, encrypt: false, compression: "gzip", ...order, root });
+    const printed = await run(process.execPath, [...WORKER_FLAGS, child], { input });
     return BackupFigures.parse(JSON.parse(printed.trim().split("\n").at(-1) ?? ""));
   } finally {
     await rm(root, { recursive: true, force: true });

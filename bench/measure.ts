@@ -1,6 +1,9 @@
 import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 
+/** What infra/docker/worker.Dockerfile starts node with. */
+export const WORKER_FLAGS = ["--initial-old-space-size=64"] as const;
+
 /** The middle one; of an even number the mean of the two in the middle. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);

@@ -8,7 +8,7 @@ import { z } from "zod";
 import { startChild } from "./child-process.ts";
 import { startControlPlane } from "./control-plane.ts";
 import { copyStatements } from "./copy-statements.ts";
-import { inTurns, ratio, report, run, seconds } from "./measure.ts";
+import { inTurns, ratio, report, run, seconds, WORKER_FLAGS } from "./measure.ts";
 import { psqlTarget } from "./psql.ts";
 import { loadSmallTenants, SMALL_TABLES, smallTenantKeys } from "./small-tenants-data.ts";
 
@@ -62,10 +62,14 @@ async function compare(statements: readonly (readonly string[])[]): Promise<Reco
   const store = join(folder, "store");
   const plane = await startControlPlane({ tenantKeys: keys, store, sourceUrl: server.url });
   const env = { ...plane.env, WORKER_CONCURRENCY: options.concurrency };
-  const worker = startProgram(process.execPath, [new URL("../apps/worker/src/main.ts", import.meta.url).pathname], {
-    ...process.env,
-    ...env,
-  });
+  const worker = startProgram(
+    process.execPath,
+    [...WORKER_FLAGS, new URL("../apps/worker/src/main.ts", import.meta.url).pathname],
+    {
+      ...process.env,
+      ...env,
+    },
+  );
   const producer = startChild("run-producer", env);
   try {
     const { sourceId, tenantIds } = plane;

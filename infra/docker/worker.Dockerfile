@@ -22,4 +22,5 @@ EXPOSE 9464
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.METRICS_PORT}/healthz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 # node as process 1 gets SIGTERM itself and drains.
-CMD ["node", "apps/worker/src/main.ts"]
+# The heap is small and the buffers pass through it by the gigabyte: without room to let them gather, a seventh of the time is garbage collection.
+CMD ["node", "--initial-old-space-size=64", "apps/worker/src/main.ts"]

@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { type BreakerSettings, JobName, LEASE_MS } from "@rowback/jobs";
+import type { Compression } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { StoreConfig } from "@rowback/storage";
 import { z } from "zod";
@@ -62,6 +63,8 @@ const Environment = z.object({
   RUN_TIMEOUTS: z.string().default("").transform(timeoutsOf),
   /** Each of the two sweeps holds one while it works through another. */
   DATABASE_CONNECTIONS: z.coerce.number().pipe(z.int().min(4)).default(8),
+  /** How blocks of new backups are compressed. Every backup says how it is: old ones stay readable. */
+  BACKUP_COMPRESSION: z.enum(["gzip", "zstd"]).default("gzip"),
   /** The most connections this worker opens to one source. */
   SOURCE_CONNECTIONS: AtLeastOne.default(8),
   SHUTDOWN_GRACE_MS: z.coerce.number().pipe(z.int().nonnegative()).default(20_000),
@@ -101,6 +104,7 @@ export interface Config {
   readonly breakers: BreakerSettings;
   /** Milliseconds, for the kinds that the settings name. */
   readonly timeoutsMs: Readonly<Partial<Record<JobName, number>>>;
+  readonly compression: Compression;
   readonly sourceConnections: number;
   readonly graceMs: number;
   /** Milliseconds that a claim holds without a renewal. */
@@ -190,6 +194,7 @@ export function readConfig(environment: Variables = process.env): Config {
     limits: { perTenant: env.TENANT_CONCURRENCY, perSource: env.SOURCE_CONCURRENCY },
     breakers: { failures: env.BREAKER_FAILURES, resetMs: env.BREAKER_RESET_MS },
     timeoutsMs: env.RUN_TIMEOUTS,
+    compression: env.BACKUP_COMPRESSION,
     sourceConnections: env.SOURCE_CONNECTIONS,
     graceMs: env.SHUTDOWN_GRACE_MS,
     leaseMs: env.RUN_LEASE_MS,

@@ -84,7 +84,8 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
   });
   const producer = createProducer({ ...location, onError: onRedisError });
   const queues = openQueues(location, onRedisError);
-  const worker: WorkerContext = { db, control, store, leasedStore, sources, keys, clock, log };
+  const { compression } = config;
+  const worker: WorkerContext = { db, control, store, leasedStore, sources, keys, compression, clock, log };
 
   const ledger = createRunLedger(db, control, config.workerName, {
     leaseMs: config.leaseMs,

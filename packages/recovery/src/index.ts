@@ -1,6 +1,7 @@
 // What the worker drives: the verbs, and the source they work on. Shapes that the API needs too are in plans.ts.
 
 export type { BackupArchive } from "./archive/backup-reader.ts";
+export type { Compression } from "./archive/block.ts";
 export type { KeyOwner, KeyRing } from "./archive/key-ring.ts";
 export {
   type MasterKeys,

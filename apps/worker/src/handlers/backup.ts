@@ -24,6 +24,7 @@ export async function backUp(worker: WorkerContext, task: RunTask): Promise<Outc
       catalogCache: pooled.catalogCache,
       maxStoredBytes,
       mayBeAbsent: params.purpose === "pre_restore",
+      compression: worker.compression,
       encrypt: encryption || pooled.encryption,
     });
     return {

@@ -1,7 +1,7 @@
 import type { ClaimedRun, ControlDatabase, Queryable, Tenant } from "@rowback/db";
 import { getTenant } from "@rowback/db";
 import type { Task } from "@rowback/jobs";
-import type { Clock, KeyRing, Log, VerbContext } from "@rowback/recovery";
+import type { Clock, Compression, KeyRing, Log, VerbContext } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
 import type { ObjectStore } from "@rowback/storage";
 import type { LeaseHolder } from "../leased-store.ts";
@@ -18,6 +18,8 @@ export interface WorkerContext {
   readonly sources: SourcePool;
   /** Undefined: no master key is set. */
   readonly keys: KeyRing | undefined;
+  /** Of new backups. */
+  readonly compression: Compression;
   readonly clock: Clock;
   readonly log: Log;
 }

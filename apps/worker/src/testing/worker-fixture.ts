@@ -73,6 +73,7 @@ export async function workerFixture(name: string, options: FixtureOptions = {}):
     limits: { perTenant: 100, perSource: 100 },
     breakers: { failures: 5, resetMs: 60_000 },
     timeoutsMs: {},
+    compression: "gzip",
     sourceConnections: 4,
     graceMs: 0,
     leaseMs: 30_000,

@@ -1,7 +1,4 @@
 import { createHash } from "node:crypto";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
 import { type ObjectStore, StorageError } from "@rowback/storage";
 import { RecoveryError } from "../errors.ts";
 import { toRecoveryError } from "../postgres/source-error.ts";
@@ -13,11 +10,10 @@ import type { Manifest, ManifestTable } from "./manifest.ts";
 import { decodeManifest } from "./manifest-text.ts";
 import { type BackupId, manifestKey } from "./object-keys.ts";
 import { PartReader } from "./part-reader.ts";
+import { isPackError, unpack } from "./unpack.ts";
 
 /** A row longer than this comes in several chunks. */
 const LONGEST_HELD_ROW = 1_048_576;
-/** What gunzip hands over at a time. */
-const GUNZIP_BYTES = 262_144;
 /** No honest manifest is near this; a damaged or foreign object must not fill the memory. */
 const MOST_MANIFEST_BYTES = 256 * 1_048_576;
 
@@ -108,7 +104,7 @@ class StoredBackup implements BackupArchive {
     try {
       yield* wholeRows(this.#checkedText(entry, options));
     } catch (error) {
-      throw toRecoveryError(isGzipError(error) ? damaged(`A block of ${label} is damaged`, error) : error, {
+      throw toRecoveryError(isPackError(error) ? damaged(`A block of ${label} is damaged`, error) : error, {
         tenantId,
         table: label,
         signal: options.signal,
@@ -152,11 +148,7 @@ class StoredBackup implements BackupArchive {
 
   async *#text(entry: ManifestTable, signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
     if (entry.ranges.length === 0) return;
-    const gunzip = createGunzip({ chunkSize: GUNZIP_BYTES });
-    const pumped = pipeline(Readable.from(this.#stored(entry, signal)), gunzip, signal === undefined ? {} : { signal });
-    pumped.catch(() => {});
-    yield* gunzip;
-    await pumped;
+    yield* unpack(this.#stored(entry, signal), this.manifest.compression, signal);
   }
 
   async *#stored(entry: ManifestTable, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
@@ -215,11 +207,6 @@ export async function readManifest(
 /** Tables that share a part follow one another, so that the part is read once. */
 function byFirstPart(a: ManifestTable, b: ManifestTable): number {
   return (a.ranges[0]?.part ?? 0) - (b.ranges[0]?.part ?? 0);
-}
-
-/** zlib's errors of damaged or truncated input: Z_DATA_ERROR, Z_BUF_ERROR and their like. */
-function isGzipError(error: unknown): boolean {
-  return error instanceof Error && "code" in error && typeof error.code === "string" && error.code.startsWith("Z_");
 }
 
 function damaged(message: string, cause?: unknown): RecoveryError {

@@ -3,6 +3,7 @@ import { type ObjectStore, StorageError, type StoredObject } from "@rowback/stor
 import pRetry from "p-retry";
 import { RecoveryError } from "../errors.ts";
 import { type BackupSeal, newBackupSeal } from "./backup-seal.ts";
+import type { Compression } from "./block.ts";
 import { type LaneBackup, LaneWriter } from "./lane-writer.ts";
 import type { Encryption, Manifest, ManifestPart } from "./manifest.ts";
 import { encodeManifest, encodeSealedManifest } from "./manifest-text.ts";
@@ -26,10 +27,13 @@ export interface BackupWriterOptions {
   readonly mostBytes: number | null;
   /** The tenant's data key; null for a backup in clear. */
   readonly key: SealKey | null;
+  /** `gzip` unless told. */
+  readonly compression?: Compression | undefined;
 }
 
 /** One attempt to write the objects of one backup. Parts become visible one by one, the backup only by `writeManifest`. */
 export class BackupWriter implements LaneBackup {
+  readonly compression: Compression;
   readonly #store: ObjectStore;
   readonly #id: BackupId;
   /** Tells this attempt from all others; its parts are named by it. */
@@ -46,6 +50,7 @@ export class BackupWriter implements LaneBackup {
   constructor(store: ObjectStore, id: BackupId, options: BackupWriterOptions) {
     this.#store = store;
     this.#id = { tenantId: id.tenantId, backupId: id.backupId };
+    this.compression = options.compression ?? "gzip";
     this.#signal = options.signal;
     this.#mostBytes = options.mostBytes ?? Number.POSITIVE_INFINITY;
     this.#seal = options.key === null ? null : newBackupSeal(options.key, this.#id, this.writer);

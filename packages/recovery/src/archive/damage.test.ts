@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { openBackup } from "./backup-reader.ts";
+import type { Compression } from "./block.ts";
 import type { KeyRing } from "./key-ring.ts";
 import type { Manifest } from "./manifest.ts";
 import { encodeManifest } from "./manifest-text.ts";
@@ -12,14 +13,17 @@ import { BACKUP, partKeysOf, tableNamed, writeTestBackup } from "./testing/writt
 
 const DAMAGE_CODES = ["archive_damaged", "manifest_unsupported"];
 
-async function intact(key: SealKey | null = null): Promise<{ store: MemoryStore; manifest: Manifest }> {
+async function intact(
+  key: SealKey | null = null,
+  compression: Compression = "gzip",
+): Promise<{ store: MemoryStore; manifest: Manifest }> {
   const store = new MemoryStore();
   const rows = Array.from({ length: 6_000 }, (_, n) => Buffer.from(`${n}\trow number ${n * 7919} of the table\t\\N`));
   const manifest = await writeTestBackup(
     store,
     { a: rows, b: rows.slice(0, 100), c: rows.slice(500, 4_000) },
     [65_536],
-    { key },
+    { key, compression },
   );
   return { store, manifest };
 }
@@ -51,11 +55,14 @@ async function verdictAfter(
   }
 }
 
-test.each(["in clear", "encrypted"])(
+test.each(["gzip", "zstd", "encrypted"] as const)(
   "one flipped bit anywhere, a cut anywhere, and bytes added are detected: %s",
   async (how) => {
     const keys = new MemoryKeyRing();
-    const { store } = await intact(how === "encrypted" ? await keys.current(BACKUP) : null);
+    const { store } = await intact(
+      how === "encrypted" ? await keys.current(BACKUP) : null,
+      how === "zstd" ? "zstd" : "gzip",
+    );
     expect(await verdict(store, keys)).toBe("sound");
     const objects = [...partKeysOf(store), manifestKey(BACKUP)];
     await fc.assert(

@@ -1,7 +1,7 @@
-import type { Gzip } from "node:zlib";
+import type { Gzip, ZstdCompress } from "node:zlib";
 import type { StoredObject } from "@rowback/storage";
 import { RecoveryError } from "../errors.ts";
-import { compressBlock, compressLongRow } from "./block.ts";
+import { type Compression, compressBlock, compressLongRow } from "./block.ts";
 import { fingerprintOf, hashLongRow, type LongRowHash } from "./fingerprint.ts";
 import type { Fingerprint, PartRange } from "./manifest.ts";
 import type { PartSink } from "./part-sink.ts";
@@ -30,6 +30,7 @@ type Step = "busy" | "other_message" | "more_input" | "again";
 
 /** The backup that a lane writes into. */
 export interface LaneBackup {
+  readonly compression: Compression;
   /** The next part, and its number. */
   openPart(): { readonly number: number; readonly writer: PartSink };
   /** A part that is durable. */
@@ -51,7 +52,7 @@ interface LongRow {
   left: number;
   readonly bytes: number;
   readonly hash: LongRowHash;
-  readonly gzip: Gzip;
+  readonly packed: Gzip | ZstdCompress;
 }
 
 /**
@@ -157,7 +158,7 @@ export class LaneWriter {
   /** Gives up: nothing more is written. Resolves when compression and upload have let go of their memory. */
   async abort(error: unknown): Promise<void> {
     this.#fail(error);
-    this.#long?.gzip.destroy();
+    this.#long?.packed.destroy();
     await this.#part?.writer.abort(error);
     await this.#written.catch(() => {});
   }
@@ -199,7 +200,8 @@ export class LaneWriter {
     const rows = this.#engine.takeRowCount();
     table.rows += rows;
     table.rawBytes += rawBytes;
-    const compressed = compressBlock(this.#engine.slots[slot]?.subarray(0, rawBytes) ?? new Uint8Array());
+    const block = this.#engine.slots[slot]?.subarray(0, rawBytes) ?? new Uint8Array();
+    const compressed = compressBlock(block, this.#backup.compression);
     compressed.catch(() => {});
     this.#then(async () => {
       await this.#write(await compressed, table, rows, rawBytes);
@@ -223,14 +225,14 @@ export class LaneWriter {
   #beginLongRow(table: OpenTable): void {
     const { input } = this.#engine;
     const bytes = Buffer.from(input.buffer, input.byteOffset + this.#at + 1, 4).readUInt32BE() - 4;
-    const long = { left: bytes, bytes, hash: hashLongRow(), gzip: compressLongRow() };
+    const long = { left: bytes, bytes, hash: hashLongRow(), packed: compressLongRow(this.#backup.compression) };
     this.#at += MESSAGE_HEADER;
     this.#long = long;
-    long.gzip.on("drain", () => this.#wake());
-    long.gzip.on("error", (error) => this.#fail(error));
+    long.packed.on("drain", () => this.#wake());
+    long.packed.on("error", (error) => this.#fail(error));
     this.#then(async () => {
       let first = true;
-      for await (const piece of long.gzip) {
+      for await (const piece of long.packed) {
         await this.#write(piece, table, first ? 1 : 0, first ? bytes : 0);
         first = false;
       }
@@ -239,12 +241,12 @@ export class LaneWriter {
   }
 
   #takeLongRow(long: LongRow): Step {
-    if (long.gzip.writableNeedDrain) return "busy";
+    if (long.packed.writableNeedDrain) return "busy";
     const piece = Buffer.from(this.#engine.input.slice(this.#at, Math.min(this.#end, this.#at + long.left)));
     if (piece.length === 0) return "more_input";
     this.#at += piece.length;
     long.left -= piece.length;
-    long.gzip.write(piece);
+    long.packed.write(piece);
     long.hash.update(long.left === 0 ? piece.subarray(0, -1) : piece);
     if (long.left === 0) {
       if (piece.at(-1) !== NEWLINE) throw notCopyText();
@@ -252,7 +254,7 @@ export class LaneWriter {
       table.rows += 1;
       table.rawBytes += long.bytes;
       table.longSum += long.hash.digest();
-      long.gzip.end();
+      long.packed.end();
       this.#long = null;
       table.onBlock(table.rows, table.rawBytes);
     }

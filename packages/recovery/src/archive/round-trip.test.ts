@@ -13,6 +13,7 @@ const rowsOf = (longest: number, most: number) =>
   fc
     .array(fc.tuple(fc.nat({ max: longest }), fc.integer({ min: 0x20, max: 0xff })), { maxLength: most })
     .map((all) => all.map(([length, byte]) => Buffer.alloc(length, byte)));
+const compression = fc.constantFrom("gzip" as const, "zstd" as const);
 const tables = fc.record({
   small: rowsOf(100, 40),
   empty: rowsOf(0, 3),
@@ -26,9 +27,9 @@ const chunkSizes = fc.array(fc.integer({ min: 1, max: 200_000 }), { minLength: 1
 
 test("rows → blocks → parts → reader gives the same rows, whatever their sizes and however they arrive", async () => {
   await fc.assert(
-    fc.asyncProperty(tables, chunkSizes, async (all, sizes) => {
+    fc.asyncProperty(tables, chunkSizes, compression, async (all, sizes, packed) => {
       const store = new MemoryStore();
-      await writeTestBackup(store, all, sizes);
+      await writeTestBackup(store, all, sizes, { compression: packed });
       const archive = await openBackup(store, BACKUP);
       for (const [name, rows] of Object.entries(all)) {
         const chunks: Buffer[] = [];
@@ -39,7 +40,7 @@ test("rows → blocks → parts → reader gives the same rows, whatever their s
       }
       await archive.verify();
     }),
-    { numRuns: 20 },
+    { numRuns: 30 },
   );
 });
 

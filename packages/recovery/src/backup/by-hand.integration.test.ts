@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -20,6 +21,9 @@ import { copyText } from "./testing/copy-text.ts";
 
 const run = promisify(execFile);
 
+/** Debian's minimal system has no zstd. */
+const hasZstd = existsSync("/usr/bin/zstdcat");
+
 /** The commands of docs/FORMAT.md between these marks, as they stand there. */
 async function manualScript(mark: "by-hand" | "decrypt"): Promise<string> {
   const manual = await readFile(new URL("../../../../docs/FORMAT.md", import.meta.url), "utf8");
@@ -30,51 +34,62 @@ async function manualScript(mark: "by-hand" | "decrypt"): Promise<string> {
   return script;
 }
 
-test.each(["in clear", "encrypted"])("the manual's commands restore a backup without Rowback: %s", async (how) => {
-  const database = await testDatabase("by_hand");
-  await database.pool.query(await hardTypesSql());
-  const root = await testFolder();
-  const store = openStore({ driver: "filesystem", root });
-  const backup = newBackup();
-  const masterKey = randomBytes(32).toString("base64");
-  const wrapped = newDataKey(parseMasterKeys(masterKey), { tenantId: backup.tenantId });
-  const keys = new MemoryKeyRing([[backup.tenantId, unwrapDataKey(parseMasterKeys(masterKey), wrapped)]]);
-  const ctx = { ...(await testContext(database.url)), store, keys };
-  const encrypt = how === "encrypted";
-  await backupTenant(ctx, { ...backup, tenantKey: HARD_TENANTS.b, tables: null, encrypt });
-  await ctx.source.close();
+test.each(["in clear", "encrypted", ...(hasZstd ? ["zstd"] : [])])(
+  "the manual's commands restore a backup without Rowback: %s",
+  async (how) => {
+    const database = await testDatabase("by_hand");
+    await database.pool.query(await hardTypesSql());
+    const root = await testFolder();
+    const store = openStore({ driver: "filesystem", root });
+    const backup = newBackup();
+    const masterKey = randomBytes(32).toString("base64");
+    const wrapped = newDataKey(parseMasterKeys(masterKey), { tenantId: backup.tenantId });
+    const keys = new MemoryKeyRing([[backup.tenantId, unwrapDataKey(parseMasterKeys(masterKey), wrapped)]]);
+    const ctx = { ...(await testContext(database.url)), store, keys };
+    const encrypt = how === "encrypted";
+    await backupTenant(ctx, {
+      ...backup,
+      tenantKey: HARD_TENANTS.b,
+      tables: null,
+      encrypt,
+      compression: how === "zstd" ? "zstd" : "gzip",
+    });
+    await ctx.source.close();
 
-  const stored = join(root, backupPrefix(backup));
-  const folder = encrypt ? join(await testFolder(), "clear") : stored;
-  if (encrypt)
-    await decryptByHand(stored, folder, { masterKey, wrapped: Buffer.from(wrapped.wrapped).toString("hex") });
-  const target = await testDatabase("by_hand_target");
-  const { psql } = await clientTools();
-  const script = (await manualScript("by-hand")).replace("cd backup-folder", 'cd "$FOLDER"');
-  const { stdout } = await run("sh", ["-eu", "-c", script], {
-    env: {
-      PATH: `${dirname(psql)}${delimiter}/usr/bin${delimiter}/bin`,
-      FOLDER: folder,
-      SCRATCH: database.url,
-      TARGET: target.url,
-      PGOPTIONS: "",
-    },
-  });
-  const [computed, stated, ...parts] = stdout.split("\n");
-  expect(computed).toMatch(/^[0-9a-f]{64}$/);
-  expect(computed).toBe(stated);
-  expect(parts[0]).toMatch(/^part-0-[0-9a-f]{32}: OK$/);
+    const stored = join(root, backupPrefix(backup));
+    const folder = encrypt ? join(await testFolder(), "clear") : stored;
+    if (encrypt)
+      await decryptByHand(stored, folder, { masterKey, wrapped: Buffer.from(wrapped.wrapped).toString("hex") });
+    const target = await testDatabase("by_hand_target");
+    const { psql } = await clientTools();
+    const script = (await manualScript("by-hand"))
+      .replace("cd backup-folder", 'cd "$FOLDER"')
+      .replaceAll("zcat", how === "zstd" ? "zstdcat" : "zcat");
+    const { stdout } = await run("sh", ["-eu", "-c", script], {
+      env: {
+        PATH: `${dirname(psql)}${delimiter}/usr/bin${delimiter}/bin`,
+        FOLDER: folder,
+        SCRATCH: database.url,
+        TARGET: target.url,
+        PGOPTIONS: "",
+      },
+    });
+    const [computed, stated, ...parts] = stdout.split("\n");
+    expect(computed).toMatch(/^[0-9a-f]{64}$/);
+    expect(computed).toBe(stated);
+    expect(parts[0]).toMatch(/^part-0-[0-9a-f]{32}: OK$/);
 
-  const { manifest } = await openBackup(store, { ...backup, keys });
-  const source = testSource(target.url);
-  await source.connect(async (client) => {
-    for (const { table, columns, fingerprint } of manifest.tables) {
-      const restored = await fingerprintOfCopyStream(copyText(client, table, columns));
-      expect(equalFingerprints(restored, fingerprint), tableLabel(table)).toBe(true);
-    }
-  });
-  await source.close();
-});
+    const { manifest } = await openBackup(store, { ...backup, keys });
+    const source = testSource(target.url);
+    await source.connect(async (client) => {
+      for (const { table, columns, fingerprint } of manifest.tables) {
+        const restored = await fingerprintOfCopyStream(copyText(client, table, columns));
+        expect(equalFingerprints(restored, fingerprint), tableLabel(table)).toBe(true);
+      }
+    });
+    await source.close();
+  },
+);
 
 async function decryptByHand(
   from: string,

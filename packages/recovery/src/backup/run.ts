@@ -1,4 +1,5 @@
 import { BackupWriter } from "../archive/backup-writer.ts";
+import type { Compression } from "../archive/block.ts";
 import { requireKeys } from "../archive/key-ring.ts";
 import type { WrittenTable } from "../archive/lane-writer.ts";
 import { type Fingerprint, FORMAT_VERSION, type Manifest, type SequenceState } from "../archive/manifest.ts";
@@ -37,6 +38,8 @@ export interface BackupRequest {
   readonly catalogCache?: CatalogCache | undefined;
   /** Seals the backup with the tenant's data key; needs the context's `keys`. */
   readonly encrypt?: boolean | undefined;
+  /** `gzip` unless told. */
+  readonly compression?: Compression | undefined;
   /**
    * Whether a tenant that the source does not hold is backed up as no rows, instead of refused with `tenant_not_in_source`: the state
    * before a restore that brings a deleted tenant back. False unless told.
@@ -94,7 +97,8 @@ export async function backupTenant(ctx: VerbContext, request: BackupRequest): Pr
   const stop = new AbortController();
   const signal = AbortSignal.any([ctx.signal, stop.signal]);
   const key = await sealingKey(ctx, request);
-  const backup = new BackupWriter(ctx.store, request, { signal, mostBytes: request.maxStoredBytes ?? null, key });
+  const { maxStoredBytes: mostBytes = null, compression } = request;
+  const backup = new BackupWriter(ctx.store, request, { signal, mostBytes, key, compression });
   try {
     const maxConnections = request.connections ?? CONNECTIONS;
     const copied = await withSnapshot(ctx.source, { maxConnections, signal }, async (snapshot) => {
@@ -186,7 +190,7 @@ function manifestOf(ctx: VerbContext, request: BackupRequest, backup: BackupWrit
     snapshot: { pgSnapshot: info.pgSnapshot, lsn: info.lsn, at: info.at.toISOString() },
     server: { version: info.serverVersion, versionNumber: info.serverVersionNumber, encoding: info.encoding },
     session: SESSION_SETTINGS,
-    compression: "gzip",
+    compression: backup.compression,
     encryption: backup.encryption,
     tables: plan.tables.map((table, at) => manifestTable(table, tables[at])),
     parts: [...backup.parts],

@@ -13,7 +13,7 @@ const diverted = new WeakMap<object, Reader>();
 
 /**
  * A socket that reads into the same buffer again and again. Node's own gives out a new 64 KiB for every read; at a gigabyte of rows
- * V8 then collects garbage for a fifth of a backup's processor time. Its `data` listeners get a copy, `divertReads` the buffer itself.
+ * V8 then collects garbage for a fifth of a backup's processor time. Whoever reads it as a stream gets copies, `divertReads` the buffer itself.
  */
 export function openReadSocket(): Socket {
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
@@ -23,8 +23,9 @@ export function openReadSocket(): Socket {
       callback(bytes) {
         const read = buffer.subarray(0, bytes);
         const reader = diverted.get(socket);
-        if (reader === undefined) socket.emit("data", Buffer.from(read));
-        else reader(read);
+        // As node does with what it reads: pg listens, pg-copy-streams takes from the buffer, and either may hold it back.
+        if (reader === undefined) return socket.push(Buffer.from(read));
+        reader(read);
         return true;
       },
     },

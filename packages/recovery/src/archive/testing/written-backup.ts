@@ -1,4 +1,5 @@
 import { BackupWriter } from "../backup-writer.ts";
+import type { Compression } from "../block.ts";
 import type { LaneWriter } from "../lane-writer.ts";
 import type { Manifest, ManifestTable } from "../manifest.ts";
 import { type BackupId, backupPrefix } from "../object-keys.ts";
@@ -48,14 +49,25 @@ export async function feed(lane: LaneWriter, messages: Buffer, chunkSizes: reado
   }
 }
 
+interface TestBackupOptions {
+  readonly key?: SealKey | null;
+  readonly id?: BackupId;
+  readonly compression?: Compression;
+}
+
 /** A whole backup of these tables, each with its rows (COPY text without newline), written by the code that writes real ones. */
 export async function writeTestBackup(
   store: MemoryStore,
   tables: Readonly<Record<string, readonly Uint8Array[]>>,
   chunkSizes: readonly number[] = [65_536],
-  { key = null, id = BACKUP }: { readonly key?: SealKey | null; readonly id?: BackupId } = {},
+  { key = null, id = BACKUP, compression = "gzip" }: TestBackupOptions = {},
 ): Promise<Manifest> {
-  const backup = new BackupWriter(store, id, { signal: new AbortController().signal, mostBytes: null, key });
+  const backup = new BackupWriter(store, id, {
+    signal: new AbortController().signal,
+    mostBytes: null,
+    key,
+    compression,
+  });
   const lane = backup.openLane();
   const entries: ManifestTable[] = [];
   for (const [name, rows] of Object.entries(tables)) {
@@ -73,7 +85,7 @@ export async function writeTestBackup(
     });
   }
   await lane.finish();
-  const manifest = { ...testManifest(entries, [...backup.parts]), ...id, encryption: backup.encryption };
+  const manifest = { ...testManifest(entries, [...backup.parts]), ...id, compression, encryption: backup.encryption };
   await backup.writeManifest(manifest);
   return { ...manifest, writer: backup.writer };
 }
