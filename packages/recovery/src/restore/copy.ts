@@ -1,9 +1,10 @@
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { from as copyFrom, to as copyTo } from "pg-copy-streams";
-import { fingerprintOfCopyStream } from "../archive/fingerprint.ts";
+import { FingerprintSum } from "../archive/fingerprint.ts";
 import type { Fingerprint } from "../archive/manifest.ts";
 import type { SourceClient } from "../postgres/source.ts";
+import { readRows } from "./read-rows.ts";
 
 const NEWLINE = 0x0a;
 
@@ -25,13 +26,19 @@ export async function copyIn(
 }
 
 /** The fingerprint of a query's rows. `onRead` hears, often, of the rows and bytes so far. */
-export function measureRows(
+export async function measureRows(
   client: SourceClient,
   query: string,
-  signal: AbortSignal,
   onRead?: (rows: number, bytes: number) => void,
 ): Promise<Fingerprint> {
-  return fingerprintOfCopyStream(copyOut(client, query), signal, onRead);
+  const sum = new FingerprintSum();
+  let bytes = 0;
+  await readRows(client, query, (text) => {
+    sum.addText(text);
+    bytes += text.length;
+    onRead?.(sum.rows, bytes);
+  });
+  return sum.result();
 }
 
 /** Calls `onRow` with each row's text without its newline; a row is only valid during the call. */

@@ -111,11 +111,11 @@ function imageHash(compared: ComparedTable): string {
 }
 
 async function sumUp(session: RestoreSession, compared: ComparedTable, live: Fingerprint): Promise<TableDifference> {
-  const { client, ctx } = session;
-  const deleted = await measureRows(client, imagesOf(compared, "before", "delete"), ctx.signal);
-  const replaced = await measureRows(client, imagesOf(compared, "before", "update"), ctx.signal);
-  const inserted = await measureRows(client, imagesOf(compared, "after", "insert"), ctx.signal);
-  const replacing = await measureRows(client, imagesOf(compared, "after", "update"), ctx.signal);
+  const { client } = session;
+  const deleted = await measureRows(client, imagesOf(compared, "before", "delete"));
+  const replaced = await measureRows(client, imagesOf(compared, "before", "update"));
+  const inserted = await measureRows(client, imagesOf(compared, "after", "insert"));
+  const replacing = await measureRows(client, imagesOf(compared, "after", "update"));
   const gone = addFingerprints(deleted, replaced);
   if (gone.rows > live.rows) throw movedMeanwhile(compared);
   return {

@@ -132,7 +132,7 @@ async function checkRows(session: RestoreSession, difference: TableDifference): 
 async function wroteAsPlanned(session: RestoreSession, difference: TableDifference): Promise<boolean> {
   const { compared, change } = difference;
   const ours = liveRows(session, compared, columnList(compared), " AND t.xmin = pg_current_xact_id()::xid");
-  const written = await measureRows(session.client, ours, session.ctx.signal);
+  const written = await measureRows(session.client, ours);
   return equalFingerprints(written, addFingerprints(change.inserted, change.replacing));
 }
 

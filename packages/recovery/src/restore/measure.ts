@@ -2,8 +2,8 @@ import { equalFingerprints } from "../archive/fingerprint.ts";
 import type { Fingerprint } from "../archive/manifest.ts";
 import { quoteName } from "../postgres/identifiers.ts";
 import { measureRows } from "./copy.ts";
-import { copyToSieve } from "./copy-to-sieve.ts";
 import { type ComparedTable, storedColumns } from "./drift.ts";
+import { readRows } from "./read-rows.ts";
 import { RowSieve } from "./row-sieve.ts";
 import { liveRows, type RestoreSession } from "./session.ts";
 
@@ -22,32 +22,37 @@ export interface MeasuredTable {
 
 /** Reads the tenant's live rows of one table and sums them up; nothing of the archive is read. */
 export async function measureLive(session: RestoreSession, compared: ComparedTable): Promise<MeasuredTable> {
-  const { client, ctx } = session;
+  const { client } = session;
   const archived = compared.archived.fingerprint;
   const onRead = (rows: number, bytes: number): void => session.progress.reading(compared, rows, bytes);
   if (compared.archived.rawBytes < SIEVE_FROM_BYTES || compared.chosen !== null) {
     const query = liveRows(session, compared, columnList(compared));
-    const live = await measureRows(client, query, ctx.signal, onRead);
+    const live = await measureRows(client, query, onRead);
     return { live, sieve: null, equal: equalFingerprints(live, archived) };
   }
   // A place names a row only within one file, so a partitioned table's rows are not worth remembering.
   const places = compared.table.kind === "table";
   const sieve = new RowSieve({ key: compared.key, expectedRows: archived.rows, places });
   const list = places ? `t.ctid, ${columnList(compared)}` : columnList(compared);
-  await copyToSieve(client, liveRows(session, compared, list), sieve, onRead);
+  let bytes = 0;
+  await readRows(client, liveRows(session, compared, list), (text) => {
+    sieve.add(text);
+    bytes += text.length;
+    onRead(sieve.rows, bytes);
+  });
   const live = sieve.fingerprint();
   return { live, sieve, equal: equalFingerprints(live, archived) };
 }
 
 /** The live rows over the archive's columns, as they are at this moment. */
 export function remeasure(session: RestoreSession, compared: ComparedTable): Promise<Fingerprint> {
-  return measureRows(session.client, liveRows(session, compared, columnList(compared)), session.ctx.signal);
+  return measureRows(session.client, liveRows(session, compared, columnList(compared)));
 }
 
 /** The live rows over all stored columns: what a backup taken now would say of them. */
 export function measureStored(session: RestoreSession, compared: ComparedTable): Promise<Fingerprint> {
   const list = storedColumns(compared.table).map((column) => `t.${quoteName(column.name)}`);
-  return measureRows(session.client, liveRows(session, compared, list.join(", ")), session.ctx.signal);
+  return measureRows(session.client, liveRows(session, compared, list.join(", ")));
 }
 
 /** Whether `remeasure` and `measureStored` read the same text. */
