@@ -27,7 +27,7 @@ const Entry = z.object({ id: z.string(), action: z.string(), user: z.string(), i
 
 /** Whichever chain they are in. */
 async function entriesBy(userId: string): Promise<z.infer<typeof Entry>[]> {
-  const text = `SELECT id::text, action, user_id AS "user", host(ip) AS ip FROM audit_log WHERE user_id = $1 ORDER BY id`;
+  const text = `SELECT id::text, action, user_id AS "user", host(ip) AS ip FROM audit_log a WHERE user_id = $1 ORDER BY a.id`;
   const { rows } = await api.db.system.query({ text, values: [userId] });
   return z.array(Entry).parse(rows);
 }

@@ -1,4 +1,11 @@
-import { countRecentRuns, getTenantSettings, lastStoredBytes, storedBytes, type TenantClient } from "@rowback/db";
+import {
+  countRecentRuns,
+  getTenantSettings,
+  lastStoredBytes,
+  type NewBackup,
+  storedBytes,
+  type TenantClient,
+} from "@rowback/db";
 import { RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyReply } from "fastify";
 import { requireAllowance } from "./rate-limiting.ts";
@@ -29,14 +36,18 @@ export async function requireBackupAllowance(
 }
 
 /**
- * Whether one more backup of these tables (null: all) fits the tenant's quota, by the size of the last. A guess: the
- * worker enforces the quota to the byte while it writes.
+ * Whether one more backup fits the tenant's quota, by the size of the last whole one of these tables (null: all); an incremental one is small.
+ * A guess: the worker enforces the quota to the byte while it writes.
  * @throws RecoveryError `quota_exceeded`
  */
-export async function requireRoom(client: TenantClient, tables: readonly string[] | null): Promise<void> {
+export async function requireRoom(
+  client: TenantClient,
+  { type, tables }: Pick<NewBackup, "type" | "tables">,
+): Promise<void> {
   const { storageQuotaBytes: quota } = await getTenantSettings(client, client.tenantId);
   if (quota === null) return;
-  const [stored, last] = [await storedBytes(client), await lastStoredBytes(client, tables)];
+  const last = type === "incremental" ? null : await lastStoredBytes(client, tables);
+  const stored = await storedBytes(client);
   if (stored + (last ?? 0) <= quota && stored < quota) return;
   const needs = last === null ? "" : `, and the last such backup took ${last}`;
   throw new RecoveryError("quota_exceeded", `Of the tenant's ${quota} bytes ${stored} are used${needs}.`, {

@@ -1,5 +1,6 @@
 import { BACKUP_ORIGINS, BACKUP_PURPOSES, type Backup, RUN_STATES } from "@rowback/db";
 import { z } from "zod";
+import { BACKUP_KINDS, type BackupKind } from "./backup-request.ts";
 import { isoOrNull, RunErrorView } from "./run-view.ts";
 
 const Count = z.int().nonnegative();
@@ -11,13 +12,13 @@ export const BackupView = z
     tenantId: z.uuid(),
     sourceId: z.uuid(),
     status: z.enum(RUN_STATES),
-    type: z.enum(["full", "incremental"]),
+    type: z.enum(BACKUP_KINDS),
     madeFrom: z.enum(BACKUP_ORIGINS).meta({
       description: "`log`: folded from an earlier backup and the change log; the source was not asked for its rows.",
     }),
     purpose: z.enum(BACKUP_PURPOSES),
-    parentBackupId: z.uuid().nullable(),
-    baseBackupId: z.uuid().nullable(),
+    parentBackupId: z.uuid().nullable().meta({ description: "The backup that an incremental one was made on." }),
+    baseBackupId: z.uuid().nullable().meta({ description: "The full backup below an incremental one." }),
     requestedTables: z.array(z.string()).nullable().meta({ description: "Null: every protected table." }),
     tables: z
       .array(z.object({ table: z.string(), rows: Count, rawBytes: Count, fingerprint: z.unknown() }))
@@ -52,13 +53,46 @@ export const BackupView = z
   .meta({ id: "Backup" });
 export type BackupView = z.infer<typeof BackupView>;
 
+/** A backup with what it stands on. */
+export const BackupDetail = BackupView.extend({
+  chain: z
+    .array(
+      z.object({
+        id: z.uuid(),
+        type: z.enum(BACKUP_KINDS),
+        snapshotAt: z.iso.datetime().nullable(),
+        storedBytes: Count.nullable(),
+        deletedAt: z.iso.datetime().nullable(),
+      }),
+    )
+    .meta({ description: "From the full backup to this one; restoring it reads them all." }),
+}).meta({ id: "BackupDetail" });
+export type BackupDetail = z.infer<typeof BackupDetail>;
+
+export function toBackupDetail(backup: Backup, chain: readonly Backup[]): BackupDetail {
+  return {
+    ...toBackupView(backup),
+    chain: chain.map((link) => ({
+      id: link.id,
+      type: kindOf(link),
+      snapshotAt: isoOrNull(link.snapshotAt),
+      storedBytes: link.storedBytes,
+      deletedAt: isoOrNull(link.deletedAt),
+    })),
+  };
+}
+
+function kindOf({ type, madeFrom }: Backup): BackupKind {
+  return type === "full" && madeFrom === "log" ? "synthetic_full" : type;
+}
+
 export function toBackupView(backup: Backup): BackupView {
   return {
     id: backup.id,
     tenantId: backup.tenantId,
     sourceId: backup.sourceId,
     status: backup.status,
-    type: backup.type,
+    type: kindOf(backup),
     madeFrom: backup.madeFrom,
     purpose: backup.purpose,
     parentBackupId: backup.parentBackupId,

@@ -63,6 +63,12 @@ export async function newestBase(client: TenantClient): Promise<string | null> {
   return reaches.findLast(({ epoch }) => epoch !== null)?.base.backupId ?? null;
 }
 
+/** How far the log leads on from one full backup; null: it is none that the log can go on from. */
+export async function reachOfBase(client: TenantClient, backupId: string): Promise<Reach | null> {
+  const { reaches } = await readReaches(client, null);
+  return reaches.find(({ base }) => base.backupId === backupId) ?? null;
+}
+
 async function readReaches(
   client: TenantClient,
   tables: readonly string[] | null,

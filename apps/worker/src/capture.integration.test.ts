@@ -1,17 +1,9 @@
-import {
-  getCaptureState,
-  insertRun,
-  listAuditEntries,
-  listEpochs,
-  listGaps,
-  listSegments,
-  type Run,
-} from "@rowback/db";
-import { JOBS } from "@rowback/jobs";
+import { getCaptureState, listAuditEntries, listEpochs, listGaps, listSegments } from "@rowback/db";
 import { type TestDatabase, testDatabase } from "@rowback/local-services/testing";
 import { captureNames } from "@rowback/recovery";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
+import { askCapture as ask, caughtUp, dropSlot } from "./testing/capture.ts";
 import { type WorkerFixture, workerFixture } from "./testing/worker-fixture.ts";
 import { startWorkerProcess } from "./testing/worker-process.ts";
 
@@ -35,43 +27,6 @@ async function shop(name: string, schema = SHOP): Promise<Shop> {
   // After the workers have ended: they are closed with the fixture, which was made first.
   onTestFinished(() => dropSlot(database, slot));
   return { database, fixture, slot };
-}
-
-async function dropSlot(database: TestDatabase, slot: string): Promise<void> {
-  await vi.waitFor(
-    async () => {
-      await database.pool.query(
-        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active",
-        [slot],
-      );
-      await database.pool.query(
-        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1",
-        [slot],
-      );
-    },
-    { timeout: 20_000, interval: 100 },
-  );
-}
-
-async function ask(fixture: WorkerFixture, kind: "capture_setup" | "capture_teardown"): Promise<Run> {
-  const asked = { kind, tenantId: null, sourceId: fixture.sourceId, requestedBy: "olga" };
-  const inserted = await insertRun(fixture.db.system, { ...asked, maxAttempts: JOBS[kind].attempts, params: {} });
-  if (inserted.outcome !== "created") throw new Error(inserted.outcome);
-  await fixture.enqueue(inserted.run);
-  return inserted.run;
-}
-
-/** Waits until everything committed by now is in the log. */
-async function caughtUp({ database, fixture }: Shop, timeoutMs = 20_000): Promise<void> {
-  const { rows } = await database.pool.query("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text AS lsn");
-  const [{ lsn }] = z.tuple([z.object({ lsn: z.coerce.bigint() })]).parse(rows);
-  await vi.waitFor(
-    async () => {
-      const epoch = (await listEpochs(fixture.db.system, fixture.sourceId)).at(-1);
-      expect(BigInt(`0x${epoch?.coveredLsn ?? "0"}`)).toBeGreaterThanOrEqual(lsn);
-    },
-    { timeout: timeoutMs, interval: 50 },
-  );
 }
 
 async function loggedChanges({ fixture }: Shop, epoch = 1): Promise<number> {

@@ -162,6 +162,7 @@ class SourceCapture {
           covered: { lsn: epoch.coveredLsn, at: epoch.coveredAt },
           target,
           limits: settings.segment,
+          watchTablesMs: settings.watchTablesMs,
         },
       );
     } finally {

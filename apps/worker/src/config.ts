@@ -126,6 +126,10 @@ export interface CaptureSettings {
   /** Bytes of WAL behind a slot that are worth an alarm. */
   readonly alarmBytes: number;
   readonly compactEveryMs: number;
+  /** How often the catalogue is looked at for what happens to tables without a message. */
+  readonly watchTablesMs: number;
+  /** How long a backup that is made from the log waits for it. */
+  readonly waitMs: number;
 }
 
 const SEGMENT_BYTES = 16 * 1_048_576;
@@ -138,6 +142,9 @@ export const CAPTURE_SETTINGS: CaptureSettings = {
   observeEveryMs: 10_000,
   alarmBytes: 1_073_741_824,
   compactEveryMs: 60_000,
+  watchTablesMs: 10_000,
+  // A segment is due after 10 s, and so is a look at the catalogue; what takes much longer is behind, and the run is tried again.
+  waitMs: 120_000,
 };
 
 /** How often the sweeper looks, in milliseconds. */

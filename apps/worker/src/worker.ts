@@ -85,7 +85,8 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
   const producer = createProducer({ ...location, onError: onRedisError });
   const queues = openQueues(location, onRedisError);
   const { compression } = config;
-  const worker: WorkerContext = { db, control, store, leasedStore, sources, keys, compression, clock, log };
+  const logWaitMs = config.capture.waitMs;
+  const worker: WorkerContext = { db, control, store, leasedStore, sources, keys, compression, clock, log, logWaitMs };
 
   const ledger = createRunLedger(db, control, config.workerName, {
     leaseMs: config.leaseMs,

@@ -36,6 +36,7 @@ export {
   type PurgeableBackup,
   type SoftDeleteResult,
   softDeleteBackup,
+  softDeleteChain,
   type UndeleteResult,
   undeleteBackup,
 } from "./tables/backup-deletion.ts";
@@ -56,7 +57,7 @@ export {
   insertBackupRun,
   lastStoredBytes,
   listBackups,
-  listDependents,
+  listChain,
   type NewBackup,
   storedBytes,
   succeedBackupRun,
@@ -123,7 +124,7 @@ export {
   removeMember,
   setMember,
 } from "./tables/members.ts";
-export { listMomentBases, MomentBase } from "./tables/moment-bases.ts";
+export { getMomentBase, listMomentBases, MomentBase, newestParent } from "./tables/moment-bases.ts";
 export { addOperator, isOperator, removeOperator } from "./tables/operators.ts";
 export {
   type DiscoveredTableRow,

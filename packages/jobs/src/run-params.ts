@@ -39,6 +39,9 @@ export const BackupParams = z.strictObject({
    * had to begin anew.
    */
   purpose: z.enum(["manual", "pre_restore", "rebase"]),
+  /** `full` unless told. The others are made from `parentBackupId` and the change log; the source gives no row. */
+  type: z.enum(["full", "synthetic_full", "incremental"]).optional(),
+  parentBackupId: z.uuid().optional(),
   /** Before a restore into another database: that one is backed up, not the tenant's own source. */
   targetSourceId: z.uuid().optional(),
 });

@@ -119,6 +119,11 @@ export const ERROR_CATALOG = {
     status: 422,
     summary: "No backup and change log reach this moment: it lies outside the recovery window, or in a gap of it.",
   },
+  capture_behind: {
+    retryable: true,
+    status: 503,
+    summary: "The change log does not reach the moment yet: its capture is behind, or nobody captures now.",
+  },
   chain_broken: {
     retryable: false,
     status: 422,

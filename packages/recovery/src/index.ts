@@ -13,8 +13,12 @@ export {
 } from "./archive/master-keys.ts";
 export type { SealKey } from "./archive/sealed-block.ts";
 export { deleteBackup } from "./backup/delete.ts";
+export type { ChainContext, ChainLink } from "./backup/from-log/chain.ts";
+export { openIncremental } from "./backup/from-log/open-incremental.ts";
+export { backUpFromLog } from "./backup/from-log/run.ts";
+export type { BackupOutcome } from "./backup/outcome.ts";
 export { type BackupPlan, type PlanRequest, planBackup } from "./backup/plan.ts";
-export { type BackupOutcome, type BackupRequest, backupTenant } from "./backup/run.ts";
+export { type BackupRequest, backupTenant } from "./backup/run.ts";
 export { collectGarbage, type SweepOptions, type SweepOutcome } from "./backup/sweep.ts";
 export { type VerifyOutcome, verifyBackup } from "./backup/verify.ts";
 export { type CaptureContext, type CaptureRequest, captureChanges } from "./changes/capture/capture.ts";

@@ -1,30 +1,30 @@
 import {
-  BACKUP_TYPES,
+  type BackupFilter,
   getBackup,
-  getTenant,
   insertBackupRun,
   insertRun,
   listBackups,
+  listChain,
   RUN_STATES,
   requestCancel,
   softDeleteBackup,
-  type TenantClient,
+  softDeleteChain,
   undeleteBackup,
   withTenant,
 } from "@rowback/db";
-import type { BackupParams, BackupVerifyParams } from "@rowback/jobs";
+import type { BackupVerifyParams } from "@rowback/jobs";
 import { RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { audit } from "../audit.ts";
 import { tenantCallerOf } from "../auth/caller.ts";
 import { requireBackupAllowance, requireRoom } from "../backup-allowance.ts";
+import { BACKUP_KINDS, type BackupKind, CreateBackup, chosenBackup } from "../backup-request.ts";
 import { cancelledRun, readableBackup } from "../backup-state.ts";
-import { BackupView, toBackupView } from "../backup-view.ts";
+import { BackupDetail, BackupView, toBackupDetail, toBackupView } from "../backup-view.ts";
 import type { ApiContext } from "../context.ts";
-import { discoveredTables } from "../known-tables.ts";
 import { notFound } from "../problem.ts";
-import { IdParams, optionalBody, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
+import { IdParams, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
 import { answerCancelled } from "../run-cancel.ts";
 import {
   answerWithRun,
@@ -36,18 +36,10 @@ import {
   requestedRun,
 } from "../run-start.ts";
 import { RunView } from "../run-view.ts";
-import { selectTables, TableNames } from "../table-selection.ts";
-
-const CreateBackup = optionalBody(
-  z.strictObject({
-    tables: TableNames.nullable().default(null),
-    type: z.literal("full").default("full").meta({ description: "Incremental backups are not offered yet." }),
-  }),
-);
 
 const BackupQuery = z.strictObject({
   status: z.enum(RUN_STATES).optional(),
-  type: z.enum(BACKUP_TYPES).optional(),
+  type: z.enum(BACKUP_KINDS).optional(),
   from: z.iso.datetime({ offset: true }).optional().meta({ description: "Created at or after this moment." }),
   to: z.iso.datetime({ offset: true }).optional().meta({ description: "Created before this moment." }),
   deleted: z
@@ -55,6 +47,13 @@ const BackupQuery = z.strictObject({
     .default("false")
     .meta({ description: "Show deleted backups too, until they are purged." }),
   ...PageQuery,
+});
+
+const DeleteQuery = z.strictObject({
+  dependents: z
+    .enum(["refuse", "delete"])
+    .default("refuse")
+    .meta({ description: "delete: what stands on it goes too; refuse: 409 names what does." }),
 });
 
 export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
@@ -79,14 +78,9 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
           const asked = requestedRun("backup", request, userId);
           const earlier = await earlierRun(client, asked, { tenantId });
           if (earlier !== null) return earlier;
-          const { sourceId, tables } = await chosenTables(client, request.body.tables);
-          await requireRoom(client, tables);
-          const params: BackupParams = { tables, purpose: "manual" };
-          const inserted = await insertBackupRun(
-            client,
-            { ...asked, tenantId, sourceId, params },
-            { type: "full", purpose: "manual", tables },
-          );
+          const { sourceId, params, backup } = await chosenBackup(client, request.body);
+          await requireRoom(client, backup);
+          const inserted = await insertBackupRun(client, { ...asked, tenantId, sourceId, params }, backup);
           const { run, isNew } = insertedRun(inserted, tenantId);
           if (isNew) {
             await requireBackupAllowance(client, reply, api.limits, userId);
@@ -111,9 +105,9 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
       },
       async (request) => {
         const { status, type, from, to, deleted, limit, cursor } = request.query;
-        const filter = { status, type, from: dateOf(from), to: dateOf(to), includeDeleted: deleted === "true" };
+        const filter = { status, from: dateOf(from), to: dateOf(to), includeDeleted: deleted === "true" };
         const page = await withTenant(db, tenantCallerOf(request).tenantId, (client) =>
-          listBackups(client, filter, { limit, cursor }),
+          listBackups(client, { ...filter, ...kindFilter(type) }, { limit, cursor }),
         );
         return { items: page.items.map(toBackupView), next: page.next };
       },
@@ -125,17 +119,18 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
         config: { access: "backup:read" },
         schema: {
           tags: ["backups"],
-          summary: "A backup and what is in it",
+          summary: "A backup, what is in it, and what it stands on",
           params: IdParams,
-          response: { 200: BackupView, ...PROBLEMS },
+          response: { 200: BackupDetail, ...PROBLEMS },
         },
       },
       async (request) => {
-        const backup = await withTenant(db, tenantCallerOf(request).tenantId, (client) =>
-          getBackup(client, request.params.id),
+        const chain = await withTenant(db, tenantCallerOf(request).tenantId, (client) =>
+          listChain(client, request.params.id),
         );
-        if (backup === null) throw notFound("backup");
-        return toBackupView(backup);
+        const backup = chain.at(-1);
+        if (backup === undefined) throw notFound("backup");
+        return toBackupDetail(backup, chain);
       },
     );
 
@@ -147,6 +142,7 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
           tags: ["backups"],
           summary: "Delete a backup; it can be undeleted until the tenant's grace is over",
           params: IdParams,
+          querystring: DeleteQuery,
           response: { 200: BackupView, ...PROBLEMS },
         },
       },
@@ -154,25 +150,27 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
         const { tenantId } = tenantCallerOf(request);
         const { id } = request.params;
         return withTenant(db, tenantId, async (client) => {
-          const result = await softDeleteBackup(client, id);
+          const withDependents = request.query.dependents === "delete";
+          const result = await (withDependents ? softDeleteChain(client, id) : softDeleteBackup(client, id));
           if (result === null) throw notFound("backup");
           if (result.outcome === "in_progress") {
-            throw new RecoveryError("conflict", "The backup is still being made.", {
-              hint: "Cancel it first.",
+            throw new RecoveryError("conflict", "The backup, or one that stands on it, is still being made.", {
+              hint: "Cancel that first.",
               runId: id,
               tenantId,
             });
           }
           if (result.outcome === "has_dependents") {
             const detail = `${result.dependents.length} other backups stand on this one: ${result.dependents.slice(0, 10).join(", ")}.`;
-            throw new RecoveryError("conflict", detail, { hint: "Delete those first.", runId: id, tenantId });
+            const hint = "Delete those first, or all of them with ?dependents=delete.";
+            throw new RecoveryError("conflict", detail, { hint, runId: id, tenantId });
           }
           await audit(client, request, {
             action: "backup.delete",
             tenantId,
             runId: id,
             before: { deleted: false },
-            after: { deleted: true },
+            after: { deleted: true, ...(withDependents ? { withDependents } : {}) },
           });
           return toBackupView(result.backup);
         });
@@ -201,6 +199,10 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
               runId: id,
               tenantId,
             });
+          }
+          if (result.outcome === "stands_on_deleted") {
+            const detail = `The backup stands on others that are deleted: ${result.deleted.join(", ")}.`;
+            throw new RecoveryError("conflict", detail, { hint: "Undelete those first.", runId: id, tenantId });
           }
           await audit(client, request, {
             action: "backup.undelete",
@@ -277,18 +279,11 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
   };
 }
 
-/** The labels of the named tables (null: all), and the source they are in. */
-async function chosenTables(
-  client: TenantClient,
-  names: readonly string[] | null,
-): Promise<{ sourceId: string; tables: string[] | null }> {
-  if (names !== null) {
-    const { sourceId, tables } = await discoveredTables(client);
-    return { sourceId, tables: selectTables(names, tables) };
-  }
-  const tenant = await getTenant(client, client.tenantId);
-  if (tenant === null) throw notFound("tenant");
-  return { sourceId: tenant.sourceId, tables: null };
+/** What a client calls a type is a type and where the rows came from. */
+function kindFilter(kind: BackupKind | undefined): Pick<BackupFilter, "type" | "madeFrom"> {
+  if (kind === undefined) return {};
+  if (kind === "incremental") return { type: "incremental" };
+  return { type: "full", madeFrom: kind === "full" ? "source" : "log" };
 }
 
 function dateOf(text: string | undefined): Date | undefined {

@@ -1,16 +1,7 @@
-import {
-  beginEpoch,
-  claimRun,
-  getRestore,
-  getTenant,
-  insertGaps,
-  publishSegments,
-  succeedRestorePointRun,
-  takeCapture,
-  turnCaptureOn,
-} from "@rowback/db";
+import { claimRun, getRestore, getTenant, insertGaps, succeedRestorePointRun } from "@rowback/db";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { finishBackup, runOf, startTestApi, type TestApi, type TestTenant } from "../testing/test-api.ts";
+import { at, backupAt, capturedTenant, iso, lsn } from "../testing/captured-tenant.ts";
+import { runOf, startTestApi, type TestApi, type TestTenant } from "../testing/test-api.ts";
 
 let api: TestApi;
 beforeAll(async () => {
@@ -18,31 +9,9 @@ beforeAll(async () => {
 });
 afterAll(() => api.close());
 
-const MINUTE = 60_000_000n;
-/** Now, in microseconds; the minutes of a test are counted from an hour before it. */
-const START = (BigInt(Date.now()) - 3_600_000n) * 1_000n;
-const at = (minute: number): bigint => START + BigInt(minute) * MINUTE;
-const iso = (minute: number): string => new Date(Number(at(minute) / 1_000n)).toISOString();
-const lsn = (minute: number): string => (minute * 256 + 4_096).toString(16).padStart(16, "0");
 const micros = (minute: number, more = "000"): string => iso(minute).replace("Z", `${more}Z`);
-
-/** A tenant whose source is captured from minute 0 on up to minute `covered`. */
-async function captured(covered: number): Promise<TestTenant> {
-  const tenant = await api.tenant();
-  const { sourceId } = tenant;
-  await turnCaptureOn(api.db.system, { sourceId, slotName: "s", publicationName: "p", findings: [] });
-  const epoch = await beginEpoch(api.db.system, { sourceId, startXid: 100n, startLsn: lsn(0), startedAt: at(0) });
-  const lease = await takeCapture(api.db.system, { sourceId, worker: "w", leaseMs: 60_000 });
-  if (lease === null) throw new Error("the capture is taken");
-  await publishSegments(api.db.system, lease, epoch, [], { lsn: lsn(covered), at: at(covered) });
-  return tenant;
-}
-
-async function backup(tenant: TestTenant, minute: number, xid: number): Promise<string> {
-  const { id } = runOf(await api.call("POST", "/v1/backups", { user: tenant.owner, body: {} }));
-  await finishBackup(api.db, id, { pgSnapshot: `${xid}:${xid}:`, at: new Date(iso(minute)), endLsn: lsn(minute) });
-  return id;
-}
+const captured = (covered: number): Promise<TestTenant> => capturedTenant(api, covered);
+const backup = (tenant: TestTenant, minute: number, xid: number): Promise<string> => backupAt(api, tenant, minute, xid);
 
 const ask = (tenant: TestTenant, target: object, more: object = {}) =>
   api.call("POST", "/v1/restores/preview", { user: tenant.owner, body: { target, ...more } });

@@ -34,7 +34,10 @@ const on =
  * route gets one entry here, and where it takes the id of a new kind of thing, one in things.ts.
  */
 export const ROUTE_CASES: Readonly<Record<string, RouteCase>> = {
-  "POST /v1/backups": owner("backup.create", async () => ({ path: "/v1/backups", body: { tables: ["orders"] } })),
+  "POST /v1/backups": owner("backup.create", async (id) => ({
+    path: "/v1/backups",
+    body: { type: "incremental", parent: await id("capturedBackup") },
+  })),
   "GET /v1/backups": owner("backup.read", path("/v1/backups?status=succeeded")),
   "GET /v1/backups/:id": owner("backup.read", on("backup", "/v1/backups/")),
   "DELETE /v1/backups/:id": owner("backup.delete", on("backup", "/v1/backups/")),

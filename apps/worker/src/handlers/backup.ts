@@ -4,6 +4,7 @@ import { type BackupOutcome, backupTenant } from "@rowback/recovery";
 import { tableLabel } from "@rowback/recovery/plans";
 import { ofControlDatabase } from "../control.ts";
 import type { Outcomes } from "../outcomes.ts";
+import { backUpOfLog, isFromLog } from "./backup-from-log.ts";
 import { type RunTask, tenantOf, verbContext, type WorkerContext } from "./worker-context.ts";
 
 /** Backs up the run's tenant, within what its quota leaves. */
@@ -15,6 +16,9 @@ export async function backUp(worker: WorkerContext, task: RunTask): Promise<Outc
     bytesLeft(worker, run),
     wantsEncryption(worker, run),
   ]);
+  if (isFromLog(params)) {
+    return backupOutcome(run.id, await backUpOfLog(worker, task, params, maxStoredBytes));
+  }
   return await worker.sources.use(params.targetSourceId ?? run.sourceId, async (pooled) => {
     const outcome = await backupTenant(verbContext(worker, task, pooled), {
       backupId: run.id,
@@ -27,12 +31,16 @@ export async function backUp(worker: WorkerContext, task: RunTask): Promise<Outc
       compression: worker.compression,
       encrypt: encryption || pooled.encryption,
     });
-    return {
-      kind: "backup",
-      result: BackupResult.parse({ backupId: run.id, tableCount: outcome.tables.length, ...outcome }),
-      outcome: outcomeRow(outcome),
-    };
+    return backupOutcome(run.id, outcome);
   });
+}
+
+function backupOutcome(backupId: string, outcome: BackupOutcome): Outcomes["backup"] {
+  return {
+    kind: "backup",
+    result: BackupResult.parse({ backupId, tableCount: outcome.tables.length, ...outcome }),
+    outcome: outcomeRow(outcome),
+  };
 }
 
 /** The tenant's own source decides also for what is backed up of another database before a restore into it. */

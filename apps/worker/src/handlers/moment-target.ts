@@ -1,18 +1,39 @@
 import { type Backup, listSegments, type Queryable, type Tenant } from "@rowback/db";
 import type { RunMoment } from "@rowback/jobs";
-import { type MomentRequest, type OpenTarget, openMoment, type SegmentPlace } from "@rowback/recovery";
+import {
+  type BackupArchive,
+  type ChainContext,
+  type MomentRequest,
+  type OpenTarget,
+  openIncremental,
+  openMoment,
+  type SegmentPlace,
+} from "@rowback/recovery";
+import { chainOf } from "./chain-links.ts";
 
-/** What a restore's run brings back: nothing special for the backup itself, else how to open the moment behind it. */
+/** What a restore's run brings back, where that is more than one backup: the moment behind it, or the chain below it. */
 export function targetOf(
   control: Queryable,
   tenant: Tenant,
   base: Backup,
   moment: RunMoment | null,
 ): OpenTarget | undefined {
-  if (moment === null) return undefined;
+  if (moment === null) return base.type === "incremental" ? chainTarget(control, tenant, base) : undefined;
   const { limit, epoch } = moment;
   return (ctx) =>
     openMoment(ctx, { ...baseOf(tenant, base), limit, segments: segmentsOf(control, tenant, epoch, limit) });
+}
+
+/** An incremental backup, opened on all that it stands on. */
+export function chainTarget(
+  control: Queryable,
+  { id: tenantId, key: tenantKey }: Tenant,
+  { id }: Backup,
+): (ctx: ChainContext) => Promise<BackupArchive> {
+  return async (ctx) => {
+    const { links } = await chainOf(control, tenantId, id);
+    return await openIncremental(ctx, { tenantId, tenantKey, links });
+  };
 }
 
 /** A backup as the base of a moment. */

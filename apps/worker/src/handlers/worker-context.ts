@@ -22,6 +22,8 @@ export interface WorkerContext {
   readonly compression: Compression;
   readonly clock: Clock;
   readonly log: Log;
+  /** How long a backup that is made from the change log waits for it, in milliseconds. */
+  readonly logWaitMs: number;
 }
 
 export type RunTask = Task<ClaimedRun, Outcomes>;

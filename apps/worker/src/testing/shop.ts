@@ -1,5 +1,5 @@
 import { getRestore, insertRestoreRun, type Run } from "@rowback/db";
-import { JOBS } from "@rowback/jobs";
+import { JOBS, RestorePreviewParams } from "@rowback/jobs";
 import { type TestDatabase, testDatabase } from "@rowback/local-services/testing";
 import { RestorePlan } from "@rowback/recovery/plans";
 import { type WorkerFixture, workerFixture } from "./worker-fixture.ts";
@@ -19,7 +19,14 @@ export interface Shop extends WorkerFixture {
   /** All rows of a tenant, as text. */
   rows(tenant: string): Promise<string>;
   backup(): Promise<Run>;
-  preview(backupId: string, mode?: "exact" | "missing_only"): Promise<Run>;
+  /** `where`: a moment behind the backup, another database. Returns the queued run. */
+  askPreview(
+    backupId: string,
+    mode?: "exact" | "missing_only",
+    where?: Partial<Pick<RestorePreviewParams, "moment" | "targetSourceId">>,
+  ): Promise<Run>;
+  /** The same, and waits for its success. */
+  preview(...wish: Parameters<Shop["askPreview"]>): Promise<Run>;
   /** Asks for the restore of a preview; returns the queued run. */
   apply(preview: Run, options?: { readonly maxAttempts?: number }): Promise<Run>;
   undo(restoreId: string, discardNewerChanges?: boolean): Promise<Run>;
@@ -42,6 +49,24 @@ export async function shop(name: string): Promise<Shop> {
     await fixture.enqueue(result.run);
     return result.run;
   };
+  const askPreview: Shop["askPreview"] = async (backupId, mode = "exact", where = {}) => {
+    const params = RestorePreviewParams.parse({
+      backupId,
+      mode,
+      tables: null,
+      keys: null,
+      triggers: "suppress",
+      targetSourceId: null,
+      ...where,
+    });
+    return await created(
+      await insertRestoreRun(
+        db.system,
+        { ...asked("restore_preview"), kind: "restore_preview", params },
+        { ...params, targetSourceId: params.targetSourceId ?? sourceId },
+      ),
+    );
+  };
   return {
     ...fixture,
     source,
@@ -54,36 +79,19 @@ export async function shop(name: string): Promise<Shop> {
       return JSON.stringify(rows);
     },
     backup: async () => fixture.until((await fixture.ask({ kind: "backup" })).id, "succeeded"),
-    preview: async (backupId, mode = "exact") => {
-      const wish = { backupId, mode, tables: null, keys: null };
-      const params = { ...wish, triggers: "suppress", targetSourceId: null };
-      const run = await created(
-        await insertRestoreRun(
-          db.system,
-          { ...asked("restore_preview"), kind: "restore_preview", params },
-          { ...wish, targetSourceId: sourceId },
-        ),
-      );
-      return await fixture.until(run.id, "succeeded");
-    },
+    preview: async (...wish) => await fixture.until((await askPreview(...wish)).id, "succeeded"),
+    askPreview,
     apply: async (preview, options = {}) => {
       const { digest } = RestorePlan.parse(preview.result);
       const of = await getRestore(db.system, preview.id);
       if (of === null) throw new Error("no preview");
-      const { backupId, mode, tables, keys } = of;
-      const wish = { backupId, mode, tables, keys };
-      const params = {
-        ...wish,
-        triggers: "suppress",
-        targetSourceId: null,
-        previewRunId: preview.id,
-        planDigest: digest,
-      };
+      const wish = RestorePreviewParams.parse(of.params);
+      const params = { ...wish, previewRunId: preview.id, planDigest: digest };
       return await created(
         await insertRestoreRun(
           db.system,
           { ...asked("restore"), kind: "restore", params, ...options },
-          { ...wish, targetSourceId: sourceId, previewRunId: preview.id, planDigest: digest },
+          { ...params, targetSourceId: of.targetSourceId },
         ),
       );
     },

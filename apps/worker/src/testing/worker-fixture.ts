@@ -78,7 +78,7 @@ export async function workerFixture(name: string, options: FixtureOptions = {}):
     graceMs: 0,
     leaseMs: 30_000,
     logLevel: "silent",
-    capture: { ...CAPTURE_SETTINGS, segment: { bytes: 16 * 1_048_576, ms: 100 }, lookEveryMs: 200 },
+    capture: { ...CAPTURE_SETTINGS, segment: { bytes: 16 * 1_048_576, ms: 100 }, lookEveryMs: 200, watchTablesMs: 200 },
     sweep: {
       everyMs: 200,
       queuedForMs: 500,

@@ -3,7 +3,7 @@ import type { Queryable } from "../control-database.ts";
 import { allRows, firstRow } from "../rows.ts";
 import { WORKER_USER } from "./audit-log.ts";
 import { BACKUP_COLUMNS, Backup } from "./backup-row.ts";
-import { getBackup, listDependents } from "./backups.ts";
+import { getBackup, listChain, listDependents } from "./backups.ts";
 
 export type SoftDeleteResult =
   /** Hidden now; gone for good after the tenant's grace. Also the answer when it was deleted before. */
@@ -13,14 +13,16 @@ export type SoftDeleteResult =
   /** Other backups stand on it. */
   | { readonly outcome: "has_dependents"; readonly dependents: readonly string[] };
 
+// What stands on it, and on that, and so on; a failed one stands on nothing.
+const DEPENDENTS = `SELECT d.run_id FROM backup_jobs d JOIN runs dr ON dr.id = d.run_id
+  WHERE d.deleted_at IS NULL AND dr.status NOT IN ('failed', 'cancelled')`;
+
 /** Hides a backup. Null when there is none (or it is another tenant's). */
 export async function softDeleteBackup(q: Queryable, backupId: string): Promise<SoftDeleteResult | null> {
   const result = await q.query({
     text: `UPDATE backup_jobs b SET deleted_at = coalesce(b.deleted_at, now()) FROM runs r
-WHERE b.run_id = $1 AND r.id = b.run_id AND b.purged_at IS NULL AND r.status NOT IN ('queued', 'running') AND NOT EXISTS (
-  SELECT FROM backup_jobs d JOIN runs dr ON dr.id = d.run_id
-  WHERE (d.parent_backup_id = b.run_id OR d.base_backup_id = b.run_id) AND d.deleted_at IS NULL
-    AND dr.status NOT IN ('failed', 'cancelled'))
+WHERE b.run_id = $1 AND r.id = b.run_id AND b.purged_at IS NULL AND r.status NOT IN ('queued', 'running')
+  AND NOT EXISTS (${DEPENDENTS} AND (d.parent_backup_id = b.run_id OR d.base_backup_id = b.run_id))
 RETURNING ${BACKUP_COLUMNS}`,
     values: [backupId],
   });
@@ -32,21 +34,56 @@ RETURNING ${BACKUP_COLUMNS}`,
   return { outcome: "has_dependents", dependents: await listDependents(q, backupId) };
 }
 
+/**
+ * Hides a backup and all that stand on it, in one statement. Null when there is none; `in_progress` names one of them whose run is queued or
+ * running, and nothing was hidden.
+ */
+export async function softDeleteChain(
+  q: Queryable,
+  backupId: string,
+): Promise<Exclude<SoftDeleteResult, { outcome: "has_dependents" }> | null> {
+  const result = await q.query({
+    text: `WITH RECURSIVE going (run_id) AS (
+  SELECT $1::uuid
+  UNION SELECT d.run_id FROM backup_jobs d JOIN runs dr ON dr.id = d.run_id
+    JOIN going g ON d.parent_backup_id = g.run_id OR d.base_backup_id = g.run_id
+  WHERE d.deleted_at IS NULL AND dr.status NOT IN ('failed', 'cancelled'))
+UPDATE backup_jobs b SET deleted_at = coalesce(b.deleted_at, now()) FROM going, runs r
+WHERE b.run_id = going.run_id AND r.id = b.run_id AND b.purged_at IS NULL AND NOT EXISTS (
+  SELECT FROM going g JOIN runs gr ON gr.id = g.run_id WHERE gr.status IN ('queued', 'running'))
+RETURNING ${BACKUP_COLUMNS}`,
+    values: [backupId],
+  });
+  const deleted = allRows(result, Backup).find(({ id }) => id === backupId);
+  if (deleted !== undefined) return { outcome: "deleted", backup: deleted };
+  const backup = await getBackup(q, backupId);
+  return backup === null || backup.purgedAt !== null ? null : { outcome: "in_progress", backup };
+}
+
 export type UndeleteResult =
   | { readonly outcome: "restored"; readonly backup: Backup }
   /** Its objects are being removed from the store, or are gone. */
-  | { readonly outcome: "purged" };
+  | { readonly outcome: "purged" }
+  /** It stands on these, which are deleted too. */
+  | { readonly outcome: "stands_on_deleted"; readonly deleted: readonly string[] };
 
 /** Shows a deleted backup again. Null when there is none. One that was not deleted is simply returned. */
 export async function undeleteBackup(q: Queryable, backupId: string): Promise<UndeleteResult | null> {
   const result = await q.query({
     text: `UPDATE backup_jobs b SET deleted_at = NULL FROM runs r
-WHERE b.run_id = $1 AND r.id = b.run_id AND b.purge_started_at IS NULL RETURNING ${BACKUP_COLUMNS}`,
+WHERE b.run_id = $1 AND r.id = b.run_id AND b.purge_started_at IS NULL AND NOT EXISTS (
+  SELECT FROM backup_jobs p WHERE p.run_id IN (b.parent_backup_id, b.base_backup_id) AND p.deleted_at IS NOT NULL)
+RETURNING ${BACKUP_COLUMNS}`,
     values: [backupId],
   });
   const backup = firstRow(result, Backup);
   if (backup !== null) return { outcome: "restored", backup };
-  return (await getBackup(q, backupId)) === null ? null : { outcome: "purged" };
+  const chain = await listChain(q, backupId);
+  const own = chain.at(-1);
+  if (own === undefined) return null;
+  if (own.purgeStartedAt !== null) return { outcome: "purged" };
+  const deleted = chain.slice(0, -1).filter(({ deletedAt }) => deletedAt !== null);
+  return { outcome: "stands_on_deleted", deleted: deleted.map(({ id }) => id) };
 }
 
 const Purgeable = z.object({ id: z.uuid(), tenantId: z.uuid(), sourceId: z.uuid() });

@@ -127,6 +127,7 @@ export async function getBackup(q: Queryable, backupId: string): Promise<Backup 
 export interface BackupFilter {
   readonly status?: RunState | undefined;
   readonly type?: BackupType | undefined;
+  readonly madeFrom?: BackupOrigin | undefined;
   readonly purpose?: BackupPurpose | undefined;
   /** Created at or after this moment. */
   readonly from?: Date | undefined;
@@ -152,6 +153,7 @@ export async function listBackups(
   // Only what was asked for: with `$n IS NULL OR …` the planner could not choose the index by the status.
   if (filter.status !== undefined) and("r.status = ?", filter.status);
   if (filter.type !== undefined) and("b.type = ?", filter.type);
+  if (filter.madeFrom !== undefined) and("b.made_from = ?", filter.madeFrom);
   if (filter.purpose !== undefined) and("b.purpose = ?", filter.purpose);
   if (filter.from !== undefined) and("r.created_at >= ?", filter.from);
   if (filter.to !== undefined) and("r.created_at < ?", filter.to);
@@ -167,6 +169,19 @@ WHERE ${where.join(" AND ")} ORDER BY r.created_at DESC, r.id DESC LIMIT $${valu
     values,
   });
   return pageOf(result, limit, Backup);
+}
+
+/** A backup and all that it stands on, the full one first; empty where there is no such backup. Deleted ones too. */
+export async function listChain(q: Queryable, backupId: string): Promise<Backup[]> {
+  const result = await q.query({
+    name: "list_chain",
+    text: `WITH RECURSIVE chain (run_id, parent_backup_id, depth) AS (
+  SELECT b.run_id, b.parent_backup_id, 0 FROM backup_jobs b WHERE b.run_id = $1
+  UNION ALL SELECT p.run_id, p.parent_backup_id, c.depth + 1 FROM backup_jobs p JOIN chain c ON p.run_id = c.parent_backup_id)
+SELECT ${BACKUP_COLUMNS} FROM chain c JOIN backup_jobs b ON b.run_id = c.run_id JOIN runs r ON r.id = b.run_id ORDER BY c.depth DESC`,
+    values: [backupId],
+  });
+  return allRows(result, Backup);
 }
 
 /** The ids of the backups that stand on this one (as parent or base) and are not deleted. */

@@ -43,6 +43,8 @@ export const CaptureEpoch = z.object({
   /** Everything committed up to there is in the log, or was nobody's. */
   coveredLsn: Lsn,
   coveredAt: Micros,
+  /** Where the tables were looked at last: every gap that this could tell of and that began below is declared. Null: not yet. */
+  seenLsn: Lsn.nullable(),
   /** Null: it goes on. */
   endedAt: Micros.nullable(),
   /** Its slot took the place of a lost one, and not every tenant's new full backup is asked for yet. */
@@ -51,7 +53,7 @@ export const CaptureEpoch = z.object({
 export type CaptureEpoch = z.infer<typeof CaptureEpoch>;
 
 const EPOCH = `e.source_id AS "sourceId", e.epoch, e.start_xid AS "startXid", e.start_lsn AS "startLsn", ${microsOf("e.started_at")} AS "startedAt",
-  e.covered_lsn AS "coveredLsn", ${microsOf("e.covered_at")} AS "coveredAt", ${microsOf("e.ended_at")} AS "endedAt",
+  e.covered_lsn AS "coveredLsn", ${microsOf("e.covered_at")} AS "coveredAt", e.seen_lsn AS "seenLsn", ${microsOf("e.ended_at")} AS "endedAt",
   e.rebase_pending AS "rebasePending"`;
 
 /** The capture's state of a source, or null when it was never set up. System only. */

@@ -73,6 +73,15 @@ export class BackupWriter implements LaneBackup {
     return { number, writer: new SealedPartWriter(writer, this.#seal, number) };
   }
 
+  /** Writes the next part in one go: `put` stores it under the key it is given. @throws RecoveryError `quota_exceeded` */
+  async writePart(put: (key: string) => Promise<StoredObject>): Promise<void> {
+    const number = this.#opened;
+    this.#opened += 1;
+    const stored = await put(partKey(this.#id, number, this.writer));
+    this.claimBytes(stored.bytes);
+    this.addPart(number, stored);
+  }
+
   /** What the manifest says of how the parts are sealed. */
   get encryption(): Encryption | null {
     return this.#seal?.encryption ?? null;

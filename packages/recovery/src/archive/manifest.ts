@@ -80,6 +80,16 @@ export const SealedManifest = z.object({
 });
 export type SealedManifest = z.infer<typeof SealedManifest>;
 
+/** What an incremental backup carries (docs/FORMAT.md, "Incremental backups"); its parts are segments of the change log's format. */
+export const ManifestChanges = z.object({
+  /** Of the stored manifest of the backup it was made on. */
+  parentManifestSha256: Sha256,
+  /** Row changes in its parts, and bytes of their lines. */
+  count: Count,
+  rawBytes: Count,
+});
+export type ManifestChanges = z.infer<typeof ManifestChanges>;
+
 /** The JSON whose existence makes a backup exist: written last, deleted first. */
 export const Manifest = z.object({
   format: z.literal("rowback"),
@@ -108,7 +118,10 @@ export const Manifest = z.object({
   session: z.record(z.string(), z.string()),
   compression: z.enum(["gzip", "zstd"]),
   encryption: Encryption.nullable(),
+  /** Of an incremental backup: the rows as they are with its chain, without ranges. */
   tables: z.array(ManifestTable),
+  /** Of an incremental backup alone. */
+  changes: ManifestChanges.optional(),
   parts: z.array(ManifestPart),
   sequences: z.array(SequenceState),
   /** DDL of the backed-up tables and the types they need: enough to create them in an empty database. */

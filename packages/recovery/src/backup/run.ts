@@ -2,20 +2,20 @@ import { BackupWriter } from "../archive/backup-writer.ts";
 import type { Compression } from "../archive/block.ts";
 import { requireKeys } from "../archive/key-ring.ts";
 import type { WrittenTable } from "../archive/lane-writer.ts";
-import { type Fingerprint, FORMAT_VERSION, type Manifest, type SequenceState } from "../archive/manifest.ts";
+import { FORMAT_VERSION, type Manifest, type SequenceState } from "../archive/manifest.ts";
 import type { SealKey } from "../archive/sealed-block.ts";
 import { RecoveryError } from "../errors.ts";
 import { type CatalogCache, readCatalog } from "../postgres/catalog.ts";
 import { readDdl } from "../postgres/ddl.ts";
 import { planScopes } from "../postgres/discovery.ts";
 import { holdTables } from "../postgres/hold-tables.ts";
-import { lsnDigits } from "../postgres/lsn.ts";
 import { type Snapshot, type SnapshotInfo, withSnapshot } from "../postgres/snapshot.ts";
 import { SESSION_SETTINGS } from "../postgres/source.ts";
 import { toRecoveryError } from "../postgres/source-error.ts";
-import { type TableName, tableLabel } from "../postgres/tenancy.ts";
+import { tableLabel } from "../postgres/tenancy.ts";
 import type { VerbContext } from "../verb-context.ts";
 import { copyTables } from "./copy-tables.ts";
+import { type BackupOutcome, outcomeOf } from "./outcome.ts";
 import { type BackupPlan, type PlannedTable, planBackup } from "./plan.ts";
 import { observeCopy } from "./progress.ts";
 import { readSequences } from "./sequences.ts";
@@ -47,35 +47,6 @@ export interface BackupRequest {
   readonly mayBeAbsent?: boolean | undefined;
   /** The tenant's remaining quota in bytes; more fails with `quota_exceeded`. */
   readonly maxStoredBytes?: number | null | undefined;
-}
-
-export interface BackupOutcome {
-  readonly rowCount: number;
-  /** Bytes of COPY text. */
-  readonly rawBytes: number;
-  /** Bytes of all objects, manifest included. */
-  readonly storedBytes: number;
-  readonly objectCount: number;
-  readonly manifestSha256: string;
-  readonly snapshot: {
-    readonly lsn: string;
-    readonly at: Date;
-    /** `pg_current_snapshot()` */
-    readonly pgSnapshot: string;
-    /** A WAL position read after the snapshot: 16 hexadecimal digits. */
-    readonly endLsn: string;
-  };
-  readonly serverVersion: string;
-  /** The data key that sealed it; null: stored in clear. */
-  readonly keyId: string | null;
-  /** What it may lack all the same: tables taken for nobody's, rows of nobody, sequences the role may not read. */
-  readonly warnings: readonly string[];
-  readonly tables: readonly {
-    readonly table: TableName;
-    readonly rows: number;
-    readonly rawBytes: number;
-    readonly fingerprint: Fingerprint;
-  }[];
 }
 
 interface Copied {
@@ -143,7 +114,12 @@ async function sealingKey(
   }
 }
 
-async function planFrom(snapshot: Snapshot, { source }: VerbContext, request: BackupRequest): Promise<BackupPlan> {
+/** Which of the tenant's tables there are in this snapshot. */
+export async function planFrom(
+  snapshot: Snapshot,
+  { source }: Pick<VerbContext, "source">,
+  request: Pick<BackupRequest, "tenantKey" | "tables" | "catalogCache">,
+): Promise<BackupPlan> {
   const catalog = await readCatalog(snapshot.leader, request.catalogCache);
   const discovered = planScopes(catalog, source.tenancy, source.rules);
   return planBackup(catalog, discovered, {
@@ -168,7 +144,7 @@ function requireTenantRow({ tables, tenantTable }: BackupPlan, written: readonly
   if (written[at]?.fingerprint.rows === 0) throw tenantNotInSource();
 }
 
-function tenantNotInSource(): RecoveryError {
+export function tenantNotInSource(): RecoveryError {
   return new RecoveryError("tenant_not_in_source", "The source's tenants table holds no such tenant", {
     hint: "Check the tenant's key; a tenant that was deleted from the source can still be restored from its backups.",
   });
@@ -213,30 +189,5 @@ function manifestTable(
     rawBytes: written.rawBytes,
     fingerprint: written.fingerprint,
     ranges: [...written.ranges],
-  };
-}
-
-function outcomeOf(
-  manifest: Manifest,
-  { info, warnings }: Copied,
-  stored: { sha256: string; bytes: number },
-): BackupOutcome {
-  const { tables, parts } = manifest;
-  return {
-    rowCount: tables.reduce((sum, table) => sum + table.fingerprint.rows, 0),
-    rawBytes: tables.reduce((sum, table) => sum + table.rawBytes, 0),
-    storedBytes: parts.reduce((sum, part) => sum + part.bytes, stored.bytes),
-    objectCount: parts.length + 1,
-    manifestSha256: stored.sha256,
-    snapshot: { lsn: info.lsn, at: info.at, pgSnapshot: info.pgSnapshot, endLsn: lsnDigits(info.endLsn) },
-    serverVersion: info.serverVersion,
-    keyId: manifest.encryption?.keyId ?? null,
-    warnings,
-    tables: tables.map(({ table, fingerprint, rawBytes }) => ({
-      table,
-      rows: fingerprint.rows,
-      rawBytes,
-      fingerprint,
-    })),
   };
 }

@@ -1,4 +1,4 @@
-import { type OpenBackupOptions, openBackup } from "../archive/backup-reader.ts";
+import { type BackupArchive, type OpenBackupOptions, openBackup } from "../archive/backup-reader.ts";
 import { tableLabel } from "../postgres/tenancy.ts";
 import type { Progress, TableProgress, VerbContext } from "../verb-context.ts";
 
@@ -11,13 +11,15 @@ export interface VerifyOutcome {
 
 /**
  * Reads a whole backup and checks every byte of it: manifest, parts, rows.
+ * @param open how, where it is more than its own objects
  * @throws RecoveryError `archive_damaged`, `manifest_unsupported`, `manifest_invalid`, `key_*`, `store_*`, `cancelled`
  */
 export async function verifyBackup(
   ctx: Pick<VerbContext, "store" | "keys" | "signal" | "onProgress">,
   backup: Omit<OpenBackupOptions, "signal" | "keys">,
+  open: () => Promise<BackupArchive> = () => openBackup(ctx.store, { ...backup, keys: ctx.keys, signal: ctx.signal }),
 ): Promise<VerifyOutcome> {
-  const archive = await openBackup(ctx.store, { ...backup, keys: ctx.keys, signal: ctx.signal });
+  const archive = await open();
   const { manifest, manifestSha256 } = archive;
   const seen = new Map<string, TableProgress>(
     manifest.tables.map(({ table }) => [

@@ -38,6 +38,8 @@ export interface CaptureRequest {
   readonly covered: Covered;
   readonly target: CaptureTarget;
   readonly limits?: SegmentLimits;
+  /** WATCH_TABLES_MS unless told. */
+  readonly watchTablesMs?: number;
   /** Told of every transaction once its changes are gathered: microseconds since 1970. */
   readonly onCommit?: (at: bigint) => void;
 }
@@ -196,7 +198,8 @@ class Capture {
 
   /** Between batches: what is due is stored; what is idle is told. */
   async #settleUp({ position, messages }: Batch): Promise<void> {
-    if (performance.now() - this.#watchedAt >= WATCH_TABLES_MS) await this.#watchTables();
+    const watchEveryMs = this.#request.watchTablesMs ?? WATCH_TABLES_MS;
+    if (performance.now() - this.#watchedAt >= watchEveryMs) await this.#watchTables();
     if (this.#open !== null) return;
     if (position !== null && lsnText(position.lsn) >= this.#reached.lsn)
       this.#reached = { lsn: lsnText(position.lsn), at: position.at - CLOCK_MARGIN_MICROS };

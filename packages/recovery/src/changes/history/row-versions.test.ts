@@ -26,7 +26,7 @@ function change(
 ): LoggedTableChange {
   const transaction = { lsn: 1n, xid: 1n, at: 1n };
   const { old = null, shared = false, tenant = null } = more;
-  return { change: { op, transaction, seq: 0, row, old, tenant }, relation: RELATION, shared };
+  return { change: { op, transaction, seq: 0, row, old, tenant }, relation: RELATION, shared, included: true };
 }
 
 function told(base: string[] | null, changes: LoggedTableChange[]): unknown[] {

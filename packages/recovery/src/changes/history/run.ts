@@ -5,7 +5,7 @@ import { toRecoveryError } from "../../postgres/source-error.ts";
 import { tableLabel } from "../../postgres/tenancy.ts";
 import { wholeRows } from "../moment/fold-table.ts";
 import { isoOfMicros } from "../moment/micros.ts";
-import type { LoggedTableChange } from "../moment/moment-log.ts";
+import { changesOf, type LoggedTableChange } from "../moment/moment-log.ts";
 import { type MomentContext, type MomentRequest, openMomentLog } from "../moment/open-moment.ts";
 import { type RowValues, RowVersions, valuesOf } from "./row-versions.ts";
 
@@ -60,7 +60,7 @@ export async function readHistory(ctx: MomentContext, request: HistoryRequest): 
         changed: [],
       });
     const versions = new RowVersions({ keyColumns, key: request.key, tenantKey: request.tenantKey, row });
-    for await (const batch of log.changes(label)) {
+    for await (const batch of changesOf(log, label)) {
       for (const change of batch) {
         const version = versions.next(change);
         if (version === null) continue;

@@ -30,12 +30,14 @@ export interface WrittenSegment {
   readonly key: string;
   /** Stored bytes. */
   readonly bytes: number;
+  /** Of the stored object. */
+  readonly sha256: string;
   readonly index: SegmentIndex;
 }
 
 /**
- * Gathers changes in memory, by tenant and relation, and stores them as one segment. Transactions come in commit order, and the changes
- * of each in the order of their `seq`. Of no use after `put`.
+ * Gathers changes in memory, by tenant and relation, and stores them as one segment. Of each tenant and relation, transactions come in commit
+ * order, and the changes of each in the order of their `seq`. Of no use after `put`.
  */
 export class SegmentWriter {
   readonly #start: SegmentStart;
@@ -43,8 +45,10 @@ export class SegmentWriter {
   readonly #lines = new Map<Relation, Map<string, BlockLines>>();
   #first: Transaction | null = null;
   #last: Transaction | null = null;
+  /** Of the change that was added last. */
+  #current: string | null = null;
   #maxXid = 0n;
-  #transactions = 0;
+  readonly #transactions = new Set<string>();
   #changes = 0;
   #alterations = 0;
   #rawBytes = 0;
@@ -64,7 +68,7 @@ export class SegmentWriter {
 
   add(change: Change): void {
     const { transaction } = change;
-    if (this.#last?.lsn !== transaction.lsn) this.#enter(transaction);
+    if (this.#current !== transaction.lsn) this.#enter(transaction);
     const lines = this.#linesOf(change.relation, change.tenant ?? "");
     this.#rawBytes += lines.add(change);
     if (isRowChange(change.op)) this.#changes += 1;
@@ -72,12 +76,13 @@ export class SegmentWriter {
   }
 
   /**
-   * Stores the segment; durable when it resolves. With `continues` its last transaction goes on in the next one.
+   * Stores the segment; durable when it resolves. With `continues` its last transaction goes on in the next one; `key` is where, unless that
+   * is its place in the source's log.
    * @throws StorageError; the signal's reason
    */
   async put(
     store: ObjectStore,
-    options: { readonly continues: boolean; readonly signal?: AbortSignal | undefined },
+    options: { readonly continues: boolean; readonly key?: string; readonly signal?: AbortSignal | undefined },
   ): Promise<WrittenSegment> {
     const [first, last] = [this.#first, this.#last];
     if (first === null || last === null) throw new RangeError("An empty segment is not stored");
@@ -95,22 +100,23 @@ export class SegmentWriter {
       maxXid: this.#maxXid.toString(),
       continued,
       continues: options.continues,
-      transactions: this.#transactions,
+      transactions: this.#transactions.size,
       changes: this.#changes,
       alterations: this.#alterations,
       rawBytes: this.#rawBytes,
       relations,
       blocks,
     });
-    const key = segmentKey({ sourceId, epoch, first: first.lsn, last: last.lsn, piece });
-    const { bytes } = await store.put(key, this.#body(blocks, index), { signal: options.signal });
-    return { key, bytes, index: index() };
+    const key = options.key ?? segmentKey({ sourceId, epoch, first: first.lsn, last: last.lsn, piece });
+    const { bytes, sha256 } = await store.put(key, this.#body(blocks, index), { signal: options.signal });
+    return { key, bytes, sha256, index: index() };
   }
 
   #enter(transaction: Transaction): void {
-    this.#first ??= transaction;
-    this.#last = transaction;
-    this.#transactions += 1;
+    this.#current = transaction.lsn;
+    if (this.#first === null || transaction.lsn < this.#first.lsn) this.#first = transaction;
+    if (this.#last === null || transaction.lsn > this.#last.lsn) this.#last = transaction;
+    this.#transactions.add(transaction.lsn);
     const xid = BigInt(transaction.xid);
     if (xid > this.#maxXid) this.#maxXid = xid;
   }

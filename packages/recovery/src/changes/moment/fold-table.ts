@@ -1,7 +1,7 @@
 import type { BackupArchive } from "../../archive/backup-reader.ts";
 import { CountedChanges } from "./counted-changes.ts";
 import { KeyedChanges } from "./keyed-changes.ts";
-import type { LoggedTableChange, MomentLog } from "./moment-log.ts";
+import { changesOf, type LoggedTableChange, type TableChanges } from "./moment-log.ts";
 import type { AddedRow, FoldedChanges, RowChange } from "./row-change.ts";
 import type { RowMapper } from "./schema-map.ts";
 import type { TableMoment } from "./table-moment.ts";
@@ -11,7 +11,7 @@ const CHUNK_BYTES = 262_144;
 const NEWLINE = 0x0a;
 
 export interface FoldOptions {
-  readonly log: MomentLog;
+  readonly log: TableChanges;
   readonly base: BackupArchive;
   /** The tenant's key. */
   readonly tenant: string;
@@ -42,7 +42,7 @@ async function holdChanges(moment: TableMoment, number: number, { log, tenant }:
   const pass = { number, passes, linked };
   const changes =
     heldBy === null ? new CountedChanges(label, pass) : new KeyedChanges({ table: label, key: heldBy, pass });
-  for await (const batch of log.changes(label)) {
+  for await (const batch of changesOf(log, label)) {
     for (const logged of batch) changes.apply(rowChange(logged, moment.mapLine(logged.relation), tenant));
   }
   return changes;

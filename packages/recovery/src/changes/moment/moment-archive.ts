@@ -8,7 +8,7 @@ import { type TableName, tableLabel } from "../../postgres/tenancy.ts";
 import type { TableProgress } from "../../verb-context.ts";
 import { claimRows } from "./claim-rows.ts";
 import { foldTable } from "./fold-table.ts";
-import type { MomentLog } from "./moment-log.ts";
+import type { TableChanges } from "./moment-log.ts";
 import { damagedLog } from "./row-change.ts";
 import { planTable, type TableMoment } from "./table-moment.ts";
 
@@ -29,7 +29,7 @@ export interface MomentOptions {
  */
 export async function momentOf(
   base: BackupArchive,
-  log: MomentLog,
+  log: TableChanges,
   options: MomentOptions = {},
 ): Promise<BackupArchive> {
   const { tenantId } = base.manifest;
@@ -44,7 +44,7 @@ export async function momentOf(
 
 async function planTables(
   base: BackupArchive,
-  log: MomentLog,
+  log: TableChanges,
   mostHeldBytes: number,
 ): Promise<Map<string, TableMoment>> {
   const known = new Map(base.manifest.tables.map((table) => [tableLabel(table.table), table]));
@@ -60,10 +60,10 @@ class MomentArchive implements BackupArchive {
   manifest: Manifest;
   manifestSha256: string;
   readonly #base: BackupArchive;
-  readonly #log: MomentLog;
+  readonly #log: TableChanges;
   readonly #plans: ReadonlyMap<string, TableMoment>;
 
-  constructor(base: BackupArchive, log: MomentLog, plans: ReadonlyMap<string, TableMoment>) {
+  constructor(base: BackupArchive, log: TableChanges, plans: ReadonlyMap<string, TableMoment>) {
     this.#base = base;
     this.#log = log;
     this.#plans = plans;

@@ -2,9 +2,9 @@ import type { ObjectStore } from "@rowback/storage";
 import { type TableName, tableLabel } from "../../postgres/tenancy.ts";
 import type { Relation, SegmentBlock } from "../log/segment-index.ts";
 import { openSegment, readBlocks, type Segment } from "../log/segment-reader.ts";
-import type { ChangeSpan, Transaction } from "./change-span.ts";
+import { type ChangeSpan, parseLsn, type Transaction } from "./change-span.ts";
 import { LineReader, type LoggedChange, type LoggedRowChange } from "./logged-lines.ts";
-import { mergeChanges } from "./merge-changes.ts";
+import { compareChanges, mergeBatches } from "./merge-changes.ts";
 
 /** Indexes that are fetched at once: each is one request of a few kilobytes, so what counts is the store's latency. */
 const INDEXES_AT_ONCE = 8;
@@ -46,26 +46,62 @@ export interface LoggedTableLine {
   readonly relation: Relation;
   /** It stood in the shared part: whose it is has to be found out. */
   readonly shared: boolean;
+  /** False, of an alteration alone: it is not known whether it was before the moment. */
+  readonly included: boolean;
+}
+
+/** Two commit LSNs, and what lies between them. */
+export interface Extent {
+  readonly first: string;
+  readonly last: string;
+}
+
+/** Changes of one tenant, table by table: a part of the change log, or what backups carry of it. */
+export interface TableChanges {
+  /** Tables that the tenant's blocks, or the shared part, speak of. Whether a change of them belongs to the moment is not known yet. */
+  readonly tables: readonly TableName[];
+  /** Bytes of lines of this table, changes outside of the span included. */
+  rawBytes(label: string): number;
+  /** The commit LSNs between which the changes of this table lie; null: there are none. */
+  extent(label: string): Extent | null;
+  /** What is said of a table and belongs to the span, or may belong to it, in commit order, in batches. */
+  lines(label: string): AsyncIterable<LoggedTableLine[]>;
+}
+
+/** The changes of rows among the lines of a table. */
+export async function* changesOf(log: TableChanges, label: string): AsyncGenerator<LoggedTableChange[]> {
+  for await (const lines of log.lines(label)) {
+    const batch = lines.filter(isRowChange);
+    if (batch.length > 0) yield batch;
+  }
+}
+
+/** Block text that was read and may be wanted again; several logs that are read together share one. */
+export interface KeptTexts {
+  readonly texts: Map<SegmentBlock, Buffer>;
+  bytes: number;
 }
 
 export interface OpenLogOptions {
   readonly tenantKey: string;
   readonly span: ChangeSpan;
+  /** Its own unless given. */
+  readonly kept?: KeptTexts | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** One tenant's part of a source's change log, between a base and a moment. Holds where the blocks are, and the text of the first few. */
-export class MomentLog {
+export class MomentLog implements TableChanges {
   readonly span: ChangeSpan;
   readonly #store: ObjectStore;
   readonly #tables: ReadonlyMap<string, readonly Stretch[]>;
   readonly #signal: AbortSignal | undefined;
-  readonly #kept: BlockTexts;
+  readonly #kept: KeptTexts;
 
   private constructor(
     store: ObjectStore,
     tables: ReadonlyMap<string, readonly Stretch[]>,
-    kept: BlockTexts,
+    kept: KeptTexts,
     options: Pick<OpenLogOptions, "span" | "signal">,
   ) {
     this.span = options.span;
@@ -99,7 +135,7 @@ export class MomentLog {
         tables.set(label, stretches);
       }
     }
-    return new MomentLog(store, tables, { texts: new Map(), bytes: 0 }, options);
+    return new MomentLog(store, tables, options.kept ?? { texts: new Map(), bytes: 0 }, options);
   }
 
   /** The same log over another span. */
@@ -107,46 +143,34 @@ export class MomentLog {
     return new MomentLog(this.#store, this.#tables, this.#kept, { span, signal: this.#signal });
   }
 
-  /** Tables that the tenant's blocks, or the shared part, speak of. Whether a change of them belongs to the moment is not known yet. */
   get tables(): readonly TableName[] {
     return [...this.#tables.values()].flatMap((stretches) =>
       stretches.slice(0, 1).map(({ relation }) => relation.table),
     );
   }
 
-  /** Bytes of lines of this table, changes outside of the span included. */
   rawBytes(label: string): number {
-    const blocks = (this.#tables.get(label) ?? []).flatMap(({ own, shared }) => [...own, ...shared]);
-    return sumOf(blocks);
+    return sumOf(this.#blocks(label));
   }
 
-  /** The changes of a table that belong to the span, in commit order, in batches. */
-  async *changes(label: string): AsyncGenerator<LoggedTableChange[]> {
-    for await (const lines of this.lines(label)) {
-      const batch = lines.filter(isRowChange).filter(({ change }) => this.span.includes(change.transaction));
-      if (batch.length > 0) yield batch;
-    }
+  extent(label: string): Extent | null {
+    return extentOf(this.#blocks(label));
   }
 
-  /**
-   * Everything the log says of a table, in the span or not, in commit order, in batches. What two segments hold (a reader may be given a merged one and
-   * what it was merged of) comes once.
-   */
+  /** What two segments hold (a reader may be given a merged one and what it was merged of) comes once. */
   async *lines(label: string): AsyncGenerator<LoggedTableLine[]> {
     let last: { readonly lsn: bigint; readonly seq: number } = { lsn: -1n, seq: -1 };
     for (const stretch of this.#tables.get(label) ?? []) {
       const before = last;
-      const streams = [
-        { stream: true, batches: this.#lines(stretch, stretch.shared) },
-        { stream: false, batches: this.#lines(stretch, stretch.own) },
-      ];
-      for await (const merged of mergeChanges(streams)) {
+      const streams = [this.#placed(stretch, true), this.#placed(stretch, false)];
+      for await (const merged of mergeBatches(streams, compareChanges)) {
         const batch: LoggedTableLine[] = [];
-        for (const { change, stream: shared } of merged) {
-          const { lsn } = change.transaction;
-          if (lsn < before.lsn || (lsn === before.lsn && change.seq <= before.seq)) continue;
-          last = { lsn, seq: change.seq };
-          batch.push({ change, relation: stretch.relation, shared });
+        for (const line of merged) {
+          const { transaction, seq } = line.change;
+          const { lsn } = transaction;
+          if (lsn < before.lsn || (lsn === before.lsn && seq <= before.seq)) continue;
+          last = { lsn, seq };
+          batch.push(line);
         }
         if (batch.length > 0) yield batch;
       }
@@ -164,6 +188,28 @@ export class MomentLog {
       }
     }
     return null;
+  }
+
+  #blocks(label: string): SegmentBlock[] {
+    return (this.#tables.get(label) ?? []).flatMap(({ own, shared }) => [...own, ...shared]);
+  }
+
+  async *#placed(stretch: Stretch, shared: boolean): AsyncGenerator<LoggedTableLine[]> {
+    const { relation } = stretch;
+    for await (const changes of this.#lines(stretch, shared ? stretch.shared : stretch.own)) {
+      const lines: LoggedTableLine[] = [];
+      for (const change of changes) {
+        const included = this.span.includes(change.transaction);
+        if (included || this.#isUnsure(change)) lines.push({ change, relation, shared, included });
+      }
+      yield lines;
+    }
+  }
+
+  #isUnsure({ op, row, transaction }: LoggedChange): boolean {
+    if (op !== "altered") return false;
+    const [lsn = "", at = ""] = row;
+    return this.span.isBetween({ lsn: parseLsn(lsn), at: BigInt(at) }, transaction);
   }
 
   async *#lines({ part }: Stretch, blocks: readonly SegmentBlock[]): AsyncGenerator<LoggedChange[]> {
@@ -197,11 +243,6 @@ function isRowChange(line: LoggedTableLine): line is LoggedTableChange {
   return line.change.op !== "altered";
 }
 
-interface BlockTexts {
-  readonly texts: Map<SegmentBlock, Buffer>;
-  bytes: number;
-}
-
 function stretchesOf({ key, index }: Segment, tenantKey: string): Stretch[] {
   const blocks = index.blocks.filter(({ tenant }) => tenant === null || tenant === tenantKey);
   const part = { key, blocks, rawBytes: sumOf(blocks) };
@@ -216,6 +257,16 @@ function stretchesOf({ key, index }: Segment, tenantKey: string): Stretch[] {
       );
       return relation === undefined ? [] : [{ part, relation, own: own ?? [], shared: shared ?? [] }];
     });
+}
+
+/** From the first of the first to the last of the last; null: there is none. */
+export function extentOf(extents: readonly Extent[]): Extent | null {
+  const [first] = extents.map((extent) => extent.first).toSorted();
+  const last = extents
+    .map((extent) => extent.last)
+    .toSorted()
+    .at(-1);
+  return first === undefined || last === undefined ? null : { first, last };
 }
 
 function sumOf(blocks: readonly SegmentBlock[]): number {

@@ -2,9 +2,8 @@ import type { ManifestColumn, ManifestTable } from "../../archive/manifest.ts";
 import { RecoveryError } from "../../errors.ts";
 import { UNKNOWN_FIELD } from "../log/change-lines.ts";
 import type { Relation } from "../log/segment-index.ts";
-import { parseLsn } from "./change-span.ts";
 import { isoOfMicros } from "./micros.ts";
-import type { MomentLog } from "./moment-log.ts";
+import { changesOf, type TableChanges } from "./moment-log.ts";
 import { columnsAt, keyAt, mapRows, type RowMapper, type SourceColumn, sameColumn } from "./schema-map.ts";
 
 /** One table of a moment, and how it comes of the base and the log. */
@@ -45,7 +44,7 @@ interface Sighting {
  * @throws RecoveryError `schema_drift`, `moment_unreachable` (its columns changed about then), `change_log_damaged`, `store_*`
  */
 export async function planTable(
-  log: MomentLog,
+  log: TableChanges,
   base: ManifestTable | null,
   label: string,
   mostHeldBytes: number,
@@ -78,21 +77,17 @@ export async function planTable(
   return { ...moment, linked };
 }
 
-async function sight(log: MomentLog, label: string): Promise<Sighting> {
+async function sight(log: TableChanges, label: string): Promise<Sighting> {
   const relations = new Set<Relation>();
   let last: Relation | null = null;
   let unsure: Sighting["unsure"] = null;
   for await (const batch of log.lines(label)) {
-    for (const { change, relation } of batch) {
+    for (const { change, relation, included } of batch) {
       const { op, transaction, row } = change;
-      if (log.span.includes(transaction)) {
+      if (included) {
         if (op !== "altered") relations.add(relation);
         last = relation;
-      } else if (op === "altered" && unsure === null) {
-        const [lsn = "", at = ""] = row;
-        const since = { lsn: parseLsn(lsn), at: BigInt(at) };
-        if (log.span.isBetween(since, transaction)) unsure = { relation, since: since.at, by: transaction.at };
-      }
+      } else unsure ??= { relation, since: BigInt(row[1] ?? ""), by: transaction.at };
     }
   }
   return { relations, last, unsure };
@@ -148,13 +143,13 @@ function keyOfRelation({ identity, columns }: Relation): string[] | null {
 }
 
 async function linkedKeys(
-  log: MomentLog,
+  log: TableChanges,
   label: string,
   key: readonly number[],
   mapLine: (relation: Relation) => RowMapper,
 ): Promise<Set<string>> {
   const linked = new Set<string>();
-  for await (const batch of log.changes(label)) {
+  for await (const batch of changesOf(log, label)) {
     for (const { change, relation, shared } of batch) {
       if (change.op !== "update" || change.old === null || !(shared || change.row.includes(UNKNOWN_FIELD))) continue;
       const map = mapLine(relation) ?? ((fields: readonly string[]) => fields);
