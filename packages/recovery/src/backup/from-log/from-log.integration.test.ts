@@ -142,7 +142,7 @@ test("incremental on incremental: each gives the rows of its own snapshot, witho
     });
     expect(found).toEqual(tables);
   }
-  const synthetic = await fromLog("synthetic_full", links, { segments: () => [] });
+  const synthetic = await fromLog("synthetic_full", links, { segments: () => [], caughtUp: async () => {} });
   expect(synthetic.outcome.tables).toEqual(expected.at(-1));
 });
 
