@@ -11,7 +11,9 @@ const WRITES = [
   "INSERT INTO customers VALUES (9001, 'acme', 'new'), (9002, 'zenith', 'new too')",
 ];
 
-test("incremental on incremental, and a synthetic full: each is restored as of its snapshot, when all of the log is gone", async () => {
+test("incremental on incremental, and a synthetic full: each is restored as of its snapshot, when all of the log is gone", {
+  timeout: 180_000,
+}, async () => {
   const at = await capturedShop("chain");
   const made: { id: string; rows: string; fingerprints: unknown }[] = [];
   let parent = (await at.backup()).id;

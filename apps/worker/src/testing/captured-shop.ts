@@ -52,7 +52,7 @@ export async function capturedShop(name: string, { waitMs = 60_000 } = {}): Prom
     askFromLog,
     fromLog: async (type, parentBackupId) => {
       const { id } = await askFromLog(type, parentBackupId);
-      await at.until(id, "succeeded");
+      await at.until(id, "succeeded", 60_000);
       return id;
     },
   };
