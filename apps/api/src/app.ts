@@ -81,7 +81,7 @@ export async function buildApp(deps: ApiDependencies): Promise<FastifyInstance> 
     origin: [...settings.corsOrigins],
     exposedHeaders: ["location", "preference-applied", "retry-after", "ratelimit", "ratelimit-policy"],
   });
-  await app.register(authentication, { db: deps.db, tokens, secretKey: settings.secretKey });
+  await app.register(authentication, { db: deps.db, tokens, limits: deps.limits, secretKey: settings.secretKey });
   // After the caller is known, and before anything costs.
   await app.register(rateLimiting, { limits: deps.limits });
   await app.register(auditReads, { db: deps.db });

@@ -23,7 +23,7 @@ const isBoard = (route: string): boolean => / \/admin\/queues(\/|$)/.test(route)
 /** A HEAD is its GET without the body. */
 const caseOf = (route: string) => ROUTE_CASES[route.replace(/^HEAD /, "GET ")];
 
-const Entry = z.object({ id: z.string(), action: z.string(), user: z.string(), ip: z.string() });
+const Entry = z.object({ id: z.string(), action: z.string(), user: z.string(), ip: z.string().nullable() });
 
 /** Whichever chain they are in. */
 async function entriesBy(userId: string): Promise<z.infer<typeof Entry>[]> {

@@ -9,6 +9,7 @@ export type AuditAction =
   | "backup.delete"
   | "backup.undelete"
   | "backup.verify"
+  | "run.cancel"
   | "restore-point.create"
   | "history.read"
   | "restore.preview"

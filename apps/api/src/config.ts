@@ -41,6 +41,8 @@ const Environment = z.object({
   /** Requests of one user, for one tenant, on one route, in a minute. */
   RATE_LIMIT_READS: z.coerce.number().pipe(z.int().min(1)).default(1_200),
   RATE_LIMIT_WRITES: z.coerce.number().pipe(z.int().min(1)).default(120),
+  /** Requests from one address, in a minute, that brought no valid token or key. */
+  RATE_LIMIT_FAILURES: z.coerce.number().pipe(z.int().min(1)).default(60),
   DATABASE_CONNECTIONS: z.coerce.number().pipe(z.int().min(1)).default(10),
   BODY_LIMIT_BYTES: Bytes.default(1024 * 1024),
   REQUEST_TIMEOUT_MS: Milliseconds.default(15_000),
@@ -97,7 +99,11 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     port: env.PORT,
     logLevel: env.LOG_LEVEL,
     trustedProxies: env.TRUSTED_PROXIES,
-    rateLimits: { readsPerMinute: env.RATE_LIMIT_READS, writesPerMinute: env.RATE_LIMIT_WRITES },
+    rateLimits: {
+      readsPerMinute: env.RATE_LIMIT_READS,
+      writesPerMinute: env.RATE_LIMIT_WRITES,
+      failuresPerMinute: env.RATE_LIMIT_FAILURES,
+    },
     settings: {
       tokens: tokens.data,
       secretKey: env.ROWBACK_SECRET_KEY,

@@ -1,5 +1,6 @@
+import { isIPv6 } from "node:net";
 import { RecoveryError } from "@rowback/recovery/errors";
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
 import { sendProblem } from "./errors.ts";
 import type { Allowance, RateLimits } from "./rate-limits.ts";
@@ -8,8 +9,8 @@ const READS = new Set(["GET", "HEAD"]);
 
 /**
  * Counts every request whose caller is known, by user, tenant and route; one too many is answered 429 before its body is
- * read. Register it after `authentication`. What is public says nothing of who asks: /healthz, /readyz, /metrics and the
- * documentation are for the machinery around, and are not counted.
+ * read. Register it after `authentication`, which counts those it could not make out (`limitedFailure`). What is public says nothing of who asks:
+ * /healthz, /readyz, /metrics and the documentation are for the machinery around, and are not counted.
  */
 export const rateLimiting = fp<{ readonly limits: RateLimits }>(async (app: FastifyInstance, { limits }) => {
   app.addHook("onRequest", async (request, reply) => {
@@ -21,6 +22,30 @@ export const rateLimiting = fp<{ readonly limits: RateLimits }>(async (app: Fast
     if (allowed.exceeded) return sendProblem(rateLimited(allowed), request, reply);
   });
 });
+
+/**
+ * What to answer to a request that brought no valid token or key: the error itself, or `rate_limited` to an address that came so too often. Others from
+ * there are served all the same: behind one address may be a whole office, or a proxy that TRUSTED_PROXIES does not know.
+ */
+export async function limitedFailure(
+  limits: RateLimits,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  error: unknown,
+): Promise<unknown> {
+  if (!(error instanceof RecoveryError) || error.code !== "unauthenticated") return error;
+  const allowed = await limits.request("failures", networkOf(request.ip));
+  tellAllowance(reply, allowed);
+  return allowed.exceeded ? rateLimited(allowed) : error;
+}
+
+/** Who has an IPv6 address has a /64 of them to come from. */
+export function networkOf(address: string): string {
+  if (!isIPv6(address) || address.startsWith("::ffff:")) return address;
+  const [head = [], tail = []] = address.split("::").map((text) => text.split(":").filter((group) => group !== ""));
+  const zeros = Array.from({ length: 8 - head.length - tail.length }, () => "0");
+  return `${[...head, ...zeros, ...tail].slice(0, 4).join(":")}::/64`;
+}
 
 /**
  * The headers of draft-ietf-httpapi-ratelimit-headers (version 10) for one more limit that this request was counted
@@ -40,7 +65,12 @@ function addToList(reply: FastifyReply, name: string, item: string): void {
 
 /** The refusal of a request that is one too many. */
 function rateLimited({ policy, limit, windowSeconds, resetSeconds }: Allowance, tenantId?: string): RecoveryError {
-  const what = policy === "backups" ? "backups of one user for one tenant" : `${policy} of one user on one route`;
+  const what = {
+    reads: "reads of one user on one route",
+    writes: "writes of one user on one route",
+    failures: "requests without a valid token or key from one address",
+    backups: "backups of one user for one tenant",
+  }[policy];
   return new RecoveryError("rate_limited", `No more than ${limit} ${what} in ${windowSeconds} seconds.`, {
     tenantId,
     hint: `Try again in ${resetSeconds} seconds.`,

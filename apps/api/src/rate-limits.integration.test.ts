@@ -9,12 +9,14 @@ import { finishBackup, runOf, startTestApi, type TestApi, type TestTenant } from
 
 const READS = 5;
 const WRITES = 50;
+const FAILURES = 4;
+const SETTINGS = { readsPerMinute: READS, writesPerMinute: WRITES, failuresPerMinute: FAILURES };
 
 /** Two processes' limits on the same Redis: the app's, and one more's. */
 const redis = testRedis();
 const proxy = await startTcpProxy({ port: Number(new URL(redis.url).port) });
 const connection = connectLimiter(proxy.through(redis.url), () => {});
-const limits = createRateLimits(connection, redis.prefix, { readsPerMinute: READS, writesPerMinute: WRITES });
+const limits = createRateLimits(connection, redis.prefix, SETTINGS);
 
 let api: TestApi;
 let tenant: TestTenant;
@@ -60,7 +62,7 @@ describe("requests", () => {
     const other = connectLimiter(redis.url, () => {});
     onTestFinished(() => other.disconnect());
     await expect.poll(() => other.status).toBe("ready");
-    const elsewhere = createRateLimits(other, redis.prefix, { readsPerMinute: READS, writesPerMinute: WRITES });
+    const elsewhere = createRateLimits(other, redis.prefix, SETTINGS);
     for (let n = 0; n < READS; n += 1) await elsewhere.request("reads", `${tenant.owner}:${tenant.id}:GET /v1/backups`);
     expect((await api.call("GET", "/v1/backups", { user: tenant.owner })).statusCode).toBe(429);
   });
@@ -120,6 +122,51 @@ describe("backups", () => {
   });
 });
 
+describe("requests without a valid token or key", () => {
+  const from = (remoteAddress: string, headers: Record<string, string> = {}, url = "/v1/backups") =>
+    api.app.inject({ method: "GET", url, remoteAddress, headers });
+  const WRONG = [{}, { authorization: "Bearer nonsense" }, { authorization: `Bearer rbk_${"x".repeat(43)}` }];
+
+  test("are counted by address, whatever they bring and ask; one too many is 429", async () => {
+    for (let left = FAILURES - 1; left >= 0; left -= 1) {
+      const { statusCode, headers } = await from(
+        "198.51.100.7",
+        WRONG[left % WRONG.length],
+        `/v1/backups/${randomUUID()}`,
+      );
+      expect([statusCode, headers["ratelimit-policy"]]).toEqual([401, `"failures";q=${FAILURES};w=60`]);
+      expect(headers["ratelimit"]).toMatch(new RegExp(`^"failures";r=${left};t=`));
+    }
+    for (const url of ["/v1/backups", "/v1/restores"]) {
+      const refused = await from("198.51.100.7", {}, url);
+      expect([refused.statusCode, refused.json().code]).toEqual([429, "rate_limited"]);
+      expect(Number(refused.headers["retry-after"])).toBeGreaterThan(0);
+    }
+    expect((await from("198.51.100.8")).statusCode).toBe(401);
+  });
+
+  test("keep nobody out who brings a valid one from the same address", async () => {
+    for (let n = 0; n <= FAILURES; n += 1) await from("198.51.100.9");
+    expect((await from("198.51.100.9")).statusCode).toBe(429);
+    const headers = { authorization: `Bearer ${api.token(tenant.owner)}` };
+    expect((await from("198.51.100.9", headers)).statusCode).toBe(200);
+  });
+
+  test("are counted for a whole IPv6 network, and the queues' sign-in among them", async () => {
+    for (let n = 0; n < FAILURES; n += 1) expect((await from(`2001:db8:7:7::${n}`)).statusCode).toBe(401);
+    const signIn = (remoteAddress: string) =>
+      api.app.inject({
+        method: "POST",
+        url: "/admin/session",
+        remoteAddress,
+        headers: { "sec-fetch-site": "same-origin" },
+        payload: { token: "guess" },
+      });
+    expect((await signIn("2001:db8:7:7:ffff::1")).statusCode).toBe(429);
+    expect((await signIn("2001:db8:7:8::1")).statusCode).toBe(401);
+  });
+});
+
 describe("without Redis", () => {
   test("this process counts requests by itself, and the control database counts backups", async () => {
     await updateTenantSettings(api.db.system, tenant.id, { backupsPerHour: 2 });
@@ -132,6 +179,9 @@ describe("without Redis", () => {
     for (let n = 0; n < READS; n += 1)
       expect((await api.call("GET", "/v1/backups", { user: tenant.owner })).statusCode).toBe(200);
     expect((await api.call("GET", "/v1/backups", { user: tenant.owner })).statusCode).toBe(429);
+    const strangers = { method: "GET", url: "/v1/backups", remoteAddress: "203.0.113.5" } as const;
+    for (let n = 0; n < FAILURES; n += 1) expect((await api.app.inject(strangers)).statusCode).toBe(401);
+    expect((await api.app.inject(strangers)).statusCode).toBe(429);
     expect([(await backUp()).statusCode, (await backUp()).statusCode]).toEqual([202, 429]);
   });
 });

@@ -5,11 +5,13 @@ export interface RateLimitSettings {
   /** Of one user, for one tenant, on one route, in a minute. */
   readonly readsPerMinute: number;
   readonly writesPerMinute: number;
+  /** Of one address, that brought no valid token or key, in a minute. */
+  readonly failuresPerMinute: number;
 }
 
 /** What is left of a limit after a request was counted. */
 export interface Allowance {
-  readonly policy: "reads" | "writes" | "backups";
+  readonly policy: "reads" | "writes" | "failures" | "backups";
   readonly limit: number;
   readonly windowSeconds: number;
   readonly left: number;
@@ -27,9 +29,11 @@ export interface BackupRequest {
   readonly countRecent: () => Promise<number>;
 }
 
+type RequestKind = "reads" | "writes" | "failures";
+
 export interface RateLimits {
   /** Counts a request. Never rejects: without Redis, this process counts by itself (decision 0046). */
-  request(kind: "reads" | "writes", key: string): Promise<Allowance>;
+  request(kind: RequestKind, key: string): Promise<Allowance>;
   /** Counts a backup. One too many is not counted, so that asking in vain does not put off the moment when it is allowed. */
   backup(request: BackupRequest): Promise<Allowance>;
 }
@@ -45,7 +49,7 @@ export function createRateLimits(
   prefix: string,
   settings: RateLimitSettings,
 ): RateLimits {
-  const requestLimiter = (kind: "reads" | "writes", points: number): RateLimiterAbstract => {
+  const requestLimiter = (kind: RequestKind, points: number): RateLimiterAbstract => {
     const window = { points, duration: MINUTE, keyPrefix: `${prefix}:limit:${kind}` };
     const insuranceLimiter = new RateLimiterMemory(window);
     return new RateLimiterRedis({ ...window, storeClient: redis, rejectIfRedisNotReady: true, insuranceLimiter });
@@ -53,6 +57,7 @@ export function createRateLimits(
   const limiters = {
     reads: requestLimiter("reads", settings.readsPerMinute),
     writes: requestLimiter("writes", settings.writesPerMinute),
+    failures: requestLimiter("failures", settings.failuresPerMinute),
   };
   const backups = new RateLimiterRedis({
     storeClient: redis,

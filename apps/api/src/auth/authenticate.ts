@@ -3,6 +3,8 @@ import { RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import fp from "fastify-plugin";
 import { sendProblem } from "../errors.ts";
+import { limitedFailure } from "../rate-limiting.ts";
+import type { RateLimits } from "../rate-limits.ts";
 import { adminSessionUser } from "./admin-session.ts";
 import { findKeyCaller, readApiKey } from "./api-key.ts";
 import { type Access, type Caller, callerOf, isAllowed } from "./caller.ts";
@@ -13,6 +15,7 @@ import { type TokenVerifier, unauthenticated } from "./token-verifier.ts";
 export interface AuthenticationOptions {
   readonly db: ControlDatabase;
   readonly tokens: TokenVerifier;
+  readonly limits: RateLimits;
   /** 32 bytes; signs the sessions of /admin. */
   readonly secretKey: Buffer;
 }
@@ -33,7 +36,7 @@ export const authentication = fp<AuthenticationOptions>(async (app: FastifyInsta
       // Answered here and not thrown: a plugin's own error handler (Bull Board has one) would make a 500 of it.
       if (signInAt !== undefined && isPageLoad(request) && isUnauthenticated(error))
         return reply.redirect(signInAt, 303);
-      return sendProblem(error, request, reply);
+      return sendProblem(await limitedFailure(options.limits, request, reply, error), request, reply);
     }
   });
 });

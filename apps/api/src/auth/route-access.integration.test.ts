@@ -28,6 +28,7 @@ POST   /v1/backups/:id/cancel         | 401     403       403     yes     yes   
 POST   /v1/backups/:id/verify         | 401     403       403     yes     yes    yes    403       yes
 
 GET    /v1/runs/:id                   | 401     403       yes     yes     yes    yes    404       yes
+POST   /v1/runs/:id/cancel            | 401     403       403     yes     yes    yes    404       yes
 GET    /v1/runs/:id/events            | 401     403       yes     yes     yes    yes    404       yes
 
 POST   /v1/restores/preview           | 401     403       403     yes     yes    yes    403       yes

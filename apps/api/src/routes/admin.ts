@@ -11,6 +11,7 @@ import { requireOperator } from "../auth/authenticate.ts";
 import type { ApiContext } from "../context.ts";
 import { sendProblem } from "../errors.ts";
 import { toProblem } from "../problem.ts";
+import { limitedFailure } from "../rate-limiting.ts";
 
 const BOARD = "/admin/queues";
 const SESSION = "/admin/session";
@@ -26,7 +27,7 @@ const SIGN_IN_FORM = `<!doctype html>
 `;
 
 /** Bull Board, for operators. A browser comes to it through /admin/session, which exchanges a token for a short-lived cookie. */
-export function adminRoutes({ db, queues, settings, tokens }: ApiContext): FastifyPluginAsyncZod {
+export function adminRoutes({ db, limits, queues, settings, tokens }: ApiContext): FastifyPluginAsyncZod {
   return async (app) => {
     app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string" }, (_request, body, done) => {
       done(null, Object.fromEntries(new URLSearchParams(body.toString())));
@@ -50,7 +51,9 @@ export function adminRoutes({ db, queues, settings, tokens }: ApiContext): Fasti
         schema: { hide: true, body: z.object({ token: z.string().optional() }).nullish() },
       },
       async (request, reply) => {
-        const userId = await tokens.userOf(request.body?.token ?? "");
+        const userId = await tokens.userOf(request.body?.token ?? "").catch(async (error: unknown) => {
+          throw await limitedFailure(limits, request, reply, error);
+        });
         await requireOperator(db, userId, "queue:manage");
         await insertAuditEntry(db.system, { userId, action: "queue.sign-in", ip: request.ip });
         const cookie = adminSessionCookie(userId, settings.secretKey, new Date(), request.protocol === "https");

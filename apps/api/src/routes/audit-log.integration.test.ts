@@ -28,8 +28,14 @@ test("tells who did what, when, from where, before and after; page by page, with
   const backup = await THINGS.backup(api, tenant);
   await api.call("DELETE", `/v1/backups/${backup}`, { user: "admin" });
   await api.call("POST", `/v1/backups/${backup}/undelete`, { user: "admin" });
-  const [undeleted, deleted, created] = (await log(`?runId=${backup}`)).items;
+  const [undeleted, deleted, finished, created] = (await log(`?runId=${backup}`)).items;
   expect(created).toMatchObject({ action: "backup.create", userId: tenant.owner, ip: "127.0.0.1", before: null });
+  expect(finished).toMatchObject({
+    action: "backup.finish",
+    userId: tenant.owner,
+    ip: null,
+    after: { worker: "test" },
+  });
   expect(deleted).toMatchObject({ userId: "admin", before: { deleted: false }, after: { deleted: true } });
   expect(undeleted).toMatchObject({ action: "backup.undelete", hash: expect.stringMatching(/^[0-9a-f]{64}$/) });
 

@@ -1,5 +1,14 @@
 import { randomUUID } from "node:crypto";
-import { claimRun, recordProgress, succeedRun } from "@rowback/db";
+import {
+  cancelRun,
+  claimRun,
+  insertRun,
+  listAuditEntries,
+  listCancelRequested,
+  type RunKind,
+  recordProgress,
+  succeedRun,
+} from "@rowback/db";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { finishBackup, runOf, startTestApi, type TestApi, type TestTenant } from "../testing/test-api.ts";
 
@@ -128,5 +137,61 @@ describe("who sees a run", () => {
     ]).toEqual([unknown, unknown, unknown]);
     const events = await api.call("GET", `/v1/runs/${backup}/events`, { user: stranger.owner });
     expect(events.statusCode).toBe(404);
+  });
+});
+
+describe("stopping a run of any kind", () => {
+  const cancel = async (id: string, user: string) => {
+    const response = await api.call("POST", `/v1/runs/${id}/cancel`, { user });
+    return [response.statusCode, response.json().status];
+  };
+  const insert = async (kind: RunKind, tenantId: string | null): Promise<string> => {
+    const run = { kind, tenantId, sourceId: tenant.sourceId, maxAttempts: 1, requestedBy: "somebody" };
+    const result = await insertRun(api.db.system, run);
+    if (result.outcome !== "created") throw new Error(result.outcome);
+    return result.run.id;
+  };
+
+  test("needs the permission for its kind, and is noted", async () => {
+    const [member, viewer] = [`member ${randomUUID()}`, `viewer ${randomUUID()}`];
+    await api.member(tenant.id, member, "member");
+    await api.member(tenant.id, viewer, "viewer");
+    const expected: [RunKind, string, number][] = [
+      ["backup_verify", member, 202],
+      ["restore_point", member, 202],
+      ["history", member, 202],
+      ["restore_preview", member, 202],
+      ["restore", member, 403],
+      ["restore", tenant.owner, 202],
+      ["tenant_erase", tenant.owner, 409],
+      ["backup", "olga", 404],
+    ];
+    for (const [kind, user, status] of expected) {
+      const id = await insert(kind, tenant.id);
+      expect((await cancel(id, viewer))[0], kind).toBe(kind === "tenant_erase" ? 409 : 403);
+      expect(await cancel(id, user), kind).toEqual([status, status === 202 ? "cancelled" : status]);
+      if (kind === "restore") await cancel(id, tenant.owner);
+    }
+    const [entry] = (await listAuditEntries(api.db.system, tenant.id, { action: "run.cancel" })).items;
+    expect(entry).toMatchObject({ userId: tenant.owner, before: { status: "queued" }, after: { kind: "restore" } });
+  });
+
+  test("that is no tenant's is an operator's to do", async () => {
+    for (const kind of ["discovery", "capture_setup", "capture_teardown"] as const) {
+      const id = await insert(kind, null);
+      expect((await cancel(id, tenant.owner))[0]).toBe(404);
+      expect(await cancel(id, "olga")).toEqual([202, "cancelled"]);
+    }
+  });
+
+  test("tells the worker of a running one, and refuses one that has ended", async () => {
+    const id = await insert("backup_verify", tenant.id);
+    const run = await claimRun(api.db.system, { runId: id, worker: "test", leaseMs: 60_000 });
+    if (run === null) throw new Error("not claimed");
+    const claim = { runId: id, attemptToken: run.attemptToken };
+    expect(await cancel(id, tenant.owner)).toEqual([202, "running"]);
+    expect(await listCancelRequested(api.db.system, [claim])).toEqual([run.attemptToken]);
+    await cancelRun(api.db.system, claim);
+    expect((await cancel(id, tenant.owner))[0]).toBe(409);
   });
 });

@@ -1,12 +1,27 @@
 import { Readable } from "node:stream";
-import { getRun, hasEnded, type Run, withTenant } from "@rowback/db";
+import {
+  getRun,
+  hasEnded,
+  type Queryable,
+  type Run,
+  type RunKind,
+  requestCancel,
+  withSystem,
+  withTenant,
+} from "@rowback/db";
+import { RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
+import { audit } from "../audit.ts";
+import { requirePermission } from "../auth/authenticate.ts";
 import { callerOf } from "../auth/caller.ts";
+import type { Permission } from "../auth/permissions.ts";
+import { cancelledRun } from "../backup-state.ts";
 import type { ApiContext } from "../context.ts";
 import { notFound } from "../problem.ts";
 import { IdParams, PROBLEMS } from "../responses.ts";
+import { answerCancelled } from "../run-cancel.ts";
 import { RunView, toRunView } from "../run-view.ts";
 import { versionOf } from "../run-watcher.ts";
 
@@ -20,7 +35,23 @@ const EventStream = z
   .meta({ description: "Text of server-sent events." });
 const EventHeaders = z.looseObject({ "last-event-id": z.string().optional() });
 
-export function runRoutes({ db, runWatcher }: ApiContext): FastifyPluginAsyncZod {
+/** Who may stop a run: who may ask for one of its kind, but for a backup, which has a permission of its own. Null: nobody. */
+const CANCELLED_BY: Readonly<Record<RunKind, Permission | null>> = {
+  backup: "backup:cancel",
+  restore_point: "backup:cancel",
+  backup_verify: "backup:verify",
+  restore_preview: "restore:preview",
+  history: "restore:preview",
+  restore: "restore:apply",
+  discovery: "source:manage",
+  capture_setup: "source:manage",
+  capture_teardown: "source:manage",
+  // The key is gone already: to stop now would leave for ever what can't be read any more.
+  tenant_erase: null,
+};
+
+export function runRoutes(api: ApiContext): FastifyPluginAsyncZod {
+  const { db, runWatcher } = api;
   return async (app) => {
     app.get(
       "/v1/runs/:id",
@@ -34,6 +65,42 @@ export function runRoutes({ db, runWatcher }: ApiContext): FastifyPluginAsyncZod
         },
       },
       async (request) => toRunView(await visibleRun(db, request, request.params.id)),
+    );
+
+    app.post(
+      "/v1/runs/:id/cancel",
+      {
+        config: { access: "run:read" },
+        schema: {
+          tags: ["runs"],
+          summary: "Stop a run of any kind that is queued or running",
+          description: "Needs the permission for runs of its kind, such as `backup:cancel` or `restore:apply`.",
+          params: IdParams,
+          response: { 202: RunView, ...PROBLEMS },
+        },
+      },
+      async (request, reply) => {
+        const {
+          id: runId,
+          kind,
+          status: before,
+          tenantId,
+          sourceId,
+        } = await visibleRun(db, request, request.params.id);
+        const permission = CANCELLED_BY[kind];
+        if (permission === null) throw new RecoveryError("conflict", "An erasure can't be stopped.", { runId });
+        requirePermission(request, permission);
+        const cancel = async (client: Queryable): Promise<Run> =>
+          cancelledRun(await requestCancel(client, runId), "run", ({ status }) =>
+            audit(client, request, {
+              ...{ action: "run.cancel", tenantId, sourceId, runId },
+              before: { status: before },
+              after: { kind, status, cancelRequested: true },
+            }),
+          );
+        const run = await (tenantId === null ? withSystem(db, cancel) : withTenant(db, tenantId, cancel));
+        return answerCancelled(api, request, reply, run);
+      },
     );
 
     app.get(

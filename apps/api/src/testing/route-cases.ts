@@ -46,6 +46,7 @@ export const ROUTE_CASES: Readonly<Record<string, RouteCase>> = {
   "POST /v1/backups/:id/verify": owner("backup.verify", on("backup", "/v1/backups/", "/verify")),
 
   "GET /v1/runs/:id": owner("run.read", on("backup", "/v1/runs/")),
+  "POST /v1/runs/:id/cancel": owner("run.cancel", on("queuedPreview", "/v1/runs/", "/cancel")),
   "GET /v1/runs/:id/events": owner("run.read", on("backup", "/v1/runs/", "/events")),
 
   "POST /v1/restores/preview": owner("restore.preview", async (id) => ({

@@ -71,7 +71,11 @@ export async function startTestApi(
     db,
     producer: createProducer(location),
     queues: openQueues(location),
-    limits: createRateLimits(limiterRedis, redis.prefix, { readsPerMinute: 1_000_000, writesPerMinute: 1_000_000 }),
+    limits: createRateLimits(limiterRedis, redis.prefix, {
+      readsPerMinute: 1_000_000,
+      writesPerMinute: 1_000_000,
+      failuresPerMinute: 1_000_000,
+    }),
     store,
     log: pino({ level: "silent" }),
     settings: {
