@@ -20,7 +20,8 @@ function bench([name = "", ...args]) {
   const names = benchmarks();
   if (!names.includes(name))
     throw new UsageError(`npm run bench -- <name>, where <name> is one of: ${names.join(", ")}`);
-  return ["node", "--expose-gc", `bench/${name}.ts`, ...args];
+  // As workers are started, infra/docker/worker.Dockerfile.
+  return ["node", "--initial-old-space-size=64", "--expose-gc", `bench/${name}.ts`, ...args];
 }
 
 /** A task's name → its command line, given the arguments behind the name. `node` stands for the node 24 of node_modules. */
