@@ -40,6 +40,9 @@ export class CountedChanges implements FoldedChanges {
     return this.#truncated;
   }
 
+  /** The capture knows whose a row was, and declares a gap itself. */
+  readonly crossed = false;
+
   apply(change: RowChange): void {
     switch (change.op) {
       case "insert":

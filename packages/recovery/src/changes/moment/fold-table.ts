@@ -2,7 +2,7 @@ import type { BackupArchive } from "../../archive/backup-reader.ts";
 import { CountedChanges } from "./counted-changes.ts";
 import { KeyedChanges } from "./keyed-changes.ts";
 import { changesOf, type LoggedTableChange, type TableChanges } from "./moment-log.ts";
-import type { AddedRow, FoldedChanges, RowChange } from "./row-change.ts";
+import { type AddedRow, type FoldedChanges, movedRow, type RowChange } from "./row-change.ts";
 import type { RowMapper } from "./schema-map.ts";
 import type { TableMoment } from "./table-moment.ts";
 
@@ -34,6 +34,8 @@ export async function* foldTable(moment: TableMoment, options: FoldOptions): Asy
       yield* foldRows(rows, changes, moment.mapBase);
     }
     yield* addRows(moment, changes.added(), options);
+    if (changes.crossed && moment.isReferredTo)
+      throw movedRow(moment.label, "rows of other tables went with it without being written");
   }
 }
 

@@ -91,7 +91,6 @@ test.each<[string, RowChange[], string[], string[]]>([
 test.each<[string, RowChange[], string[]]>([
   ["an update of a row that the base does not have", [update(null, "1", "b")], []],
   ["an update of values that nobody has", [update(null, "1", U)], []],
-  ["an arrival without its values", [arrived("5", U), update(null, "5", U)], []],
   ["an update of a row that was deleted", [remove("1", U), update(null, "1", "b"), at(2n, insert("2", "c"))], ["1,a"]],
   ["a delete of a row that was deleted", [remove("1", U), remove("1", U)], ["1,a"]],
   ["a delete of a row that the base does not have", [remove("1", U)], []],
@@ -102,6 +101,32 @@ test.each<[string, RowChange[], string[]]>([
   ["a delete after everything was truncated", [{ op: "truncate", lsn: 1n }, remove("1", U)], ["1,a"]],
 ])("a table with a key refuses %s", (_, log, base) => {
   expect(() => fold(keyed(), log, base)).toThrow(expect.objectContaining({ code: "change_log_damaged" }));
+});
+
+test("a row that came from another tenant without its values can't be had, which is no damage", () => {
+  expect(() => fold(keyed(), [arrived("5", U), update(null, "5", U)])).toThrow(
+    expect.objectContaining({ code: "moment_unreachable" }),
+  );
+});
+
+test.each<[string, RowChange[], string[], boolean]>([
+  ["an update of a row that was ours all along", [arrived("1", U), update(null, "1", "b")], ["1,a"], false],
+  ["and of one of the log", [insert("5", "x"), at(2n, arrived("5", U)), at(2n, update(null, "5", "y"))], [], false],
+  ["an update of another tenant's row", [left("9", U), at(2n, left("9", U))], ["1,a"], false],
+  ["a row that came", [arrived("5", U), update(null, "5", "y")], ["1,a"], true],
+  [
+    "a row that came after one of this key was deleted",
+    [remove("1", U), at(2n, arrived("1", U)), at(2n, update(null, "1", "b"))],
+    ["1,a"],
+    true,
+  ],
+  ["a row of the base that went", [left("1", U)], ["1,a"], true],
+  ["a row of the log that went", [insert("5", "x"), at(2n, left("5", U))], [], true],
+  ["a row of nobody known that went", [shared(update(null, "1", "b")), at(2n, left("1", U))], ["1,a"], true],
+])("whether a row crossed between tenants is told: %s", (_, log, base, crossed) => {
+  const changes = keyed();
+  fold(changes, log, base);
+  expect(changes.crossed).toBe(crossed);
 });
 
 test.each<[string, RowChange[], string[], string[]]>([

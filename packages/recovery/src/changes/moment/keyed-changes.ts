@@ -4,6 +4,7 @@ import {
   damagedLog,
   type Fate,
   type FoldedChanges,
+  movedRow,
   type Pass,
   type RowChange,
   takes,
@@ -28,6 +29,8 @@ interface Entry extends Standing {
   /** The transaction that made `base` what it is. */
   since: bigint;
   met: boolean;
+  /** Of the base's row: it went to another tenant if the base has it; it came from one if the base does not. */
+  crossing: "left" | "came" | null;
 }
 
 export interface KeyedOptions {
@@ -53,6 +56,7 @@ export class KeyedChanges implements FoldedChanges {
   readonly #strays = new Set<string>();
   #lsn = 0n;
   #truncated = false;
+  #crossed = false;
 
   constructor(options: KeyedOptions) {
     this.#options = options;
@@ -60,6 +64,10 @@ export class KeyedChanges implements FoldedChanges {
 
   get truncated(): boolean {
     return this.#truncated;
+  }
+
+  get crossed(): boolean {
+    return this.#crossed;
   }
 
   apply(change: RowChange): void {
@@ -93,6 +101,7 @@ export class KeyedChanges implements FoldedChanges {
     const entry = this.#entries.get(key);
     if (entry?.base === "none") throw this.#damaged("a row was inserted that the base has");
     if (entry !== undefined) entry.met = true;
+    if (entry?.crossing === "left") this.#crossed = true;
     this.#waiting ??= this.#findWaiting();
     const waiting = this.#waiting.get(key);
     if (waiting !== undefined) return { row: this.#settle(waiting, row) };
@@ -101,10 +110,12 @@ export class KeyedChanges implements FoldedChanges {
 
   *added(): Generator<AddedRow> {
     this.#beginTransaction(this.#lsn + 1n);
-    for (const { row, incomplete, owner, base, met } of this.#entries.values()) {
+    for (const { row, incomplete, owner, base, met, crossing } of this.#entries.values()) {
       if (base === "must" && !met) throw this.#damaged("a row was changed that the base does not have");
+      if (crossing === "came" && !met) this.#crossed = true;
       if (row === null || owner === "if_in_base") continue;
-      if (incomplete) throw this.#damaged("a row lacks values that the base does not have");
+      if (incomplete)
+        throw movedRow(this.#options.table, "values of it that did not change with that are in no line of the log");
       yield { row, claimed: owner === "if_parent" };
     }
   }
@@ -140,13 +151,19 @@ export class KeyedChanges implements FoldedChanges {
 
   #move(key: string, toUs: boolean): void {
     if (!toUs) {
-      this.#take(key, true);
+      const before = this.#take(key, true);
+      if (before?.owner === "us") this.#crossed = true;
+      const origin = before?.owner === "if_in_base" ? this.#entries.get(before.origin ?? key) : undefined;
+      if (origin !== undefined) origin.crossing = "left";
       return;
     }
     this.#arrived.add(key);
-    this.#strays.delete(key);
+    if (this.#strays.delete(key)) this.#crossed = true;
     const entry = this.#entries.get(key);
-    if (entry?.base === "must" && entry.since === this.#lsn) entry.base = "may";
+    if (entry?.base === "must" && entry.since === this.#lsn) {
+      entry.base = "may";
+      entry.crossing = "came";
+    }
   }
 
   /** Takes away the row of this key and says what it was; null: there is none, as far as we know. */
@@ -163,20 +180,24 @@ export class KeyedChanges implements FoldedChanges {
   }
 
   #takeFromBase(key: string, shared: boolean): Standing {
-    const base = shared || this.#arrived.has(key) ? "may" : "must";
-    this.#entries.set(key, { ...GONE, base, since: this.#lsn, met: false });
+    const came = !shared && this.#arrived.has(key);
+    const base = shared || came ? "may" : "must";
+    this.#entries.set(key, { ...GONE, base, since: this.#lsn, met: false, crossing: came ? "came" : null });
     return { row: null, incomplete: true, origin: key, owner: shared ? "if_in_base" : "us" };
   }
 
   #strayed(key: string, shared: boolean): null {
-    if (!shared && !this.#arrived.has(key)) this.#strays.add(key);
+    if (shared) return null;
+    if (this.#arrived.has(key)) this.#crossed = true;
+    else this.#strays.add(key);
     return null;
   }
 
   #put(key: string, standing: Standing, base: "may" | "none", problem: string): void {
     const entry = this.#entries.get(key);
     if (entry === undefined) {
-      this.#entries.set(key, { ...standing, base: this.#truncated ? "may" : base, since: this.#lsn, met: false });
+      const presence = this.#truncated ? "may" : base;
+      this.#entries.set(key, { ...standing, base: presence, since: this.#lsn, met: false, crossing: null });
       return;
     }
     if (entry.row !== null && entry.owner === "us") throw this.#damaged(problem);

@@ -50,10 +50,15 @@ async function planTables(
   const known = new Map(base.manifest.tables.map((table) => [tableLabel(table.table), table]));
   const plans = new Map<string, TableMoment>();
   for (const label of log.tables.map(tableLabel)) {
-    const plan = await planTable(log, known.get(label) ?? null, label, mostHeldBytes);
+    const isReferredTo = base.manifest.tables.some(({ scope }) => leadsTo(scope, label));
+    const plan = await planTable(log, { base: known.get(label) ?? null, label, isReferredTo }, mostHeldBytes);
     if (plan !== null) plans.set(label, plan);
   }
   return plans;
+}
+
+function leadsTo(scope: ManifestTable["scope"], label: string): boolean {
+  return scope.kind === "via" && scope.path.some(({ to }) => tableLabel(to) === label);
 }
 
 class MomentArchive implements BackupArchive {

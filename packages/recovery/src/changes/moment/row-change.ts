@@ -37,6 +37,8 @@ export interface FoldedChanges {
   meet(row: string): Fate;
   /** After the base: what it does not have. @throws RecoveryError `change_log_damaged` where the base had to have a row */
   added(): Iterable<AddedRow>;
+  /** After `added`: a row went to another tenant or came from one, which nobody noticed when it was captured. */
+  readonly crossed: boolean;
 }
 
 /** Something has to be in the log, the base or the store, and is not. */
@@ -46,6 +48,18 @@ export function damagedLog(table: string, what: string, cause?: unknown): Recove
     hint: "Take a full backup, and restore to a moment before the damage or after that backup.",
     cause,
   });
+}
+
+/** A row changed its tenant under a replica identity that does not say so, and what would be needed with it was not written. */
+export function movedRow(table: string, what: string): RecoveryError {
+  return new RecoveryError(
+    "moment_unreachable",
+    `Before this moment a row of ${table} came from another tenant or went to one: ${what}.`,
+    {
+      table,
+      hint: `Choose a moment before that, or one after the next full backup. With the tenant's column in the replica identity of ${table} such a move is a gap in the recovery window.`,
+    },
+  );
 }
 
 /** FNV-1a over the characters (http://www.isthe.com/chongo/tech/comp/fnv/), 32 bits. Which pass a row belongs to. */

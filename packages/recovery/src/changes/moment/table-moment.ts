@@ -19,6 +19,8 @@ export interface TableMoment {
   readonly key: readonly string[] | null;
   /** Positions of the columns by which changes are held; null: by whole rows. */
   readonly heldBy: readonly number[] | null;
+  /** Rows of other tables are the tenant's because they refer to rows of this one. */
+  readonly isReferredTo: boolean;
   readonly passes: number;
   /** Keys of rows that changed their key and lean on values of the row before: all of the first pass. */
   readonly linked: ReadonlySet<string>;
@@ -45,8 +47,7 @@ interface Sighting {
  */
 export async function planTable(
   log: TableChanges,
-  base: ManifestTable | null,
-  label: string,
+  { base, label, isReferredTo }: Pick<TableMoment, "base" | "label" | "isReferredTo">,
   mostHeldBytes: number,
 ): Promise<TableMoment | null> {
   const seen = await sight(log, label);
@@ -63,6 +64,7 @@ export async function planTable(
   const moment = {
     label,
     base,
+    isReferredTo,
     table: last.table,
     scope: base?.scope ?? last.scope,
     columns,

@@ -59,24 +59,29 @@ export interface RandomHistory {
   readonly transactions: readonly ScriptedTransaction[];
   /** After the first n transactions: the rows by tenant and table, and the snapshot that shows exactly them. */
   readonly states: readonly { readonly pgSnapshot: string; readonly rows: Readonly<Record<string, Rows>> }[];
+  /** Which of the transactions, counted from 1, moved an item to another tenant: others may hang on such a row, as far as a reader knows. */
+  readonly moves: readonly number[];
 }
 
 /** A database of two tenants that is written at random, and what the capture would write of it. */
-export function randomHistory(seed: number, length: number): RandomHistory {
-  const world = new RandomWorld(randomFrom(seed));
+export function randomHistory(seed: number, length: number, itemsMove = true): RandomHistory {
+  const world = new RandomWorld(randomFrom(seed), itemsMove);
   const transactions: ScriptedTransaction[] = [];
   const states = [world.state()];
+  const moves: number[] = [];
   for (let n = 1; n <= length; n += 1) {
     transactions.push(world.transaction(n));
     states.push(world.state());
+    if (world.moved) moves.push(n);
   }
-  return { transactions, states };
+  return { transactions, states, moves };
 }
 
 const U = "\\U";
 
 class RandomWorld {
   readonly #random: (below: number) => number;
+  readonly #itemsMove: boolean;
   readonly #items: string[][] = [];
   readonly #notes: string[][] = [];
   readonly #bag: string[][] = [];
@@ -87,9 +92,12 @@ class RandomWorld {
   #nextId = 1;
   #lines: ScriptedLine[] = [];
   #seq = 0;
+  /** The last transaction moved an item. */
+  moved = false;
 
-  constructor(random: (below: number) => number) {
+  constructor(random: (below: number) => number, itemsMove: boolean) {
     this.#random = random;
+    this.#itemsMove = itemsMove;
     this.#begin();
   }
 
@@ -106,6 +114,7 @@ class RandomWorld {
     if (this.#running.length === 0) this.#begin();
     this.#lines = [];
     this.#seq = 0;
+    this.moved = false;
     for (let change = this.#random(5); change >= 0; change -= 1) this.#change();
     return { lsn: BigInt(n * 16), xid, at: BigInt(1_000_000 + n), lines: this.#lines };
   }
@@ -154,7 +163,11 @@ class RandomWorld {
     const moves = kind === 4 && !hasParts && rewritesBig;
     if (rewritesBig) row[0] = this.#text();
     if (kind === 5 && !hasParts) row[1] = this.#id();
-    if (moves) row[2] = this.#tenant();
+    if (moves && this.#itemsMove) {
+      const tenant = this.#tenant();
+      this.moved ||= tenant !== row[2];
+      row[2] = tenant;
+    }
     row[3] = this.#text();
     this.#updated(ITEMS, row, row[2] ?? "", {
       old: [U, oldId, U, U],
