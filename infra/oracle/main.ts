@@ -99,6 +99,7 @@ async function main(): Promise<void> {
         restored: chosen.length * system.tenants.length,
         physical: Math.min(options.physical, history.points.filter(isExact).length),
         transactions: history.transactions,
+        schemaChanges: history.schemaChanges,
         captureKills: history.kills,
         backups: history.backups,
         mismatches: mismatches.length,

@@ -4,7 +4,7 @@ import { type Random, randomOf } from "../chaos/random.ts";
 import { KeptReferences } from "./kept-references.ts";
 import { type Reference, readReference, takeExactMoment } from "./reference.ts";
 import { type OracleSystem, type OracleTenant, succeed } from "./system.ts";
-import { ACCOUNTS, write, writeSlowly } from "./writers.ts";
+import { ACCOUNTS, type Written, write, writeSlowly } from "./writers.ts";
 
 /** A moment, and what everybody owned at it, as PostgreSQL itself says. */
 export interface Point {
@@ -17,6 +17,7 @@ export interface Point {
 export interface History {
   readonly points: readonly Point[];
   readonly transactions: number;
+  readonly schemaChanges: number;
   readonly kills: number;
   readonly backups: number;
 }
@@ -103,8 +104,9 @@ export async function liveThrough(
   } finally {
     enough.abort();
   }
-  const committed = await writing;
-  return { points, kills, backups, transactions: committed.reduce((sum, one) => sum + one, 0) };
+  const written = await writing;
+  const sumOf = (what: keyof Written): number => written.reduce((sum, one) => sum + one[what], 0);
+  return { points, kills, backups, transactions: sumOf("transactions"), schemaChanges: sumOf("schemaChanges") };
 }
 
 /** Mostly in the midst of everything, by WAL position; sometimes in a moment of silence, by time. */

@@ -306,40 +306,45 @@ export interface WriterOptions {
   readonly signal: AbortSignal;
 }
 
-/** Writes one transaction after the other until it is told to stop. Resolves with how many were committed. */
-export async function write({ url, turn, seed, rarities, schemaChanges, signal }: WriterOptions): Promise<number> {
+/** Transactions that were committed; those that changed columns are counted apart, too. */
+export interface Written {
+  readonly transactions: number;
+  readonly schemaChanges: number;
+}
+
+/** Writes one transaction after the other until it is told to stop. */
+export async function write({ url, turn, seed, rarities, schemaChanges, signal }: WriterOptions): Promise<Written> {
   const random = randomOf(seed);
   const client = new pg.Client({ connectionString: url, application_name: "oracle writer" });
   await client.connect();
   await client.query("SET lock_timeout = '2s'");
-  let committed = 0;
+  const written = { transactions: 0, schemaChanges: 0 };
   try {
     for (await turn(); !signal.aborted; await turn()) {
       await delay(random.whole(0, MOST_REST_MS));
-      const work =
-        rarities && chance(random, 0.02)
-          ? random.pick(RARITIES)
-          : schemaChanges && chance(random, 0.015)
-            ? random.pick(SCHEMA_CHANGES)
-            : steps;
-      committed += (await transact(client, random, work)) ? 1 : 0;
+      const alters = schemaChanges && chance(random, 0.02);
+      const isRare = rarities && chance(random, 0.02);
+      const work = alters ? random.pick(SCHEMA_CHANGES) : isRare ? random.pick(RARITIES) : steps;
+      if (!(await transact(client, random, work))) continue;
+      written.transactions += 1;
+      if (alters) written.schemaChanges += 1;
     }
   } finally {
     await client.end();
   }
-  return committed;
+  return written;
 }
 
 /**
  * Writes transactions that take their time: most backups begin while one is open, so that their snapshot does not show what the log has from
- * before, and what is committed later than younger transactions that it does show. Resolves with how many were committed.
+ * before, and what is committed later than younger transactions that it does show.
  */
 export async function writeSlowly({
   url,
   turn,
   seed,
   signal,
-}: Pick<WriterOptions, "url" | "turn" | "seed" | "signal">): Promise<number> {
+}: Pick<WriterOptions, "url" | "turn" | "seed" | "signal">): Promise<Written> {
   const random = randomOf(seed);
   const client = new pg.Client({ connectionString: url, application_name: "oracle writer" });
   await client.connect();
@@ -351,7 +356,7 @@ export async function writeSlowly({
   } finally {
     await client.end();
   }
-  return committed;
+  return { transactions: committed, schemaChanges: 0 };
 }
 
 /** Rows of its own, so that nobody waits for it; nothing that could be done twice without a trace. */
