@@ -90,8 +90,10 @@ export async function liveThrough(
   try {
     while (points.length < count) {
       await delay(random.whole(50, 900), undefined, { signal });
-      if (random.oneIn(KILL_ONE_IN)) {
-        random.pick(system.workers).signal("SIGKILL");
+      // Half way at the latest, both: one of them captures.
+      const late = kills === 0 && points.length >= count / 2;
+      for (const worker of late ? system.workers : random.oneIn(KILL_ONE_IN) ? [random.pick(system.workers)] : []) {
+        worker.signal("SIGKILL");
         kills += 1;
       }
       if (random.oneIn(4)) backingUp = backingUp.then(() => backUp(random.pick(system.tenants)));
