@@ -21,7 +21,7 @@ import { ACCOUNTS } from "./writers.ts";
 
 const MOST_HELD_BYTES = 64 * 1_048_576;
 /** Of all tenants at all moments. */
-const LEAST_COMPARED = 0.6;
+const LEAST_COMPARED = 0.25;
 
 interface Options {
   readonly points: number;

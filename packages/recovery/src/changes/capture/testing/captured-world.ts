@@ -13,7 +13,8 @@ import { captureChanges } from "../capture.ts";
 import type { CaptureTarget, Covered, SeenTables } from "../capture-target.ts";
 import type { Gap } from "../gap.ts";
 import type { SegmentLimits } from "../segment-gatherer.ts";
-import { createSlot, dropSlot } from "../slot.ts";
+import { setUpCapture } from "../setup.ts";
+import { createSlot, dropSlot, type SlotStart } from "../slot.ts";
 
 /** A line of the log with where it stood. */
 export interface LoggedLine {
@@ -38,6 +39,10 @@ export interface WorldOptions {
   readonly rules?: readonly ScopeRule[];
   readonly store?: ObjectStore;
   readonly limits?: SegmentLimits;
+  /** As whom Rowback comes, if not as the superuser: then the source is set up as it would be by a user. */
+  readonly url?: string;
+  /** Stands between the capture and its source. */
+  readonly around?: (source: Source) => Source;
 }
 
 const SOON: SegmentLimits = { bytes: 16 * 1_048_576, ms: 20 };
@@ -46,6 +51,7 @@ const SOON: SegmentLimits = { bytes: 16 * 1_048_576, ms: 20 };
 export class CapturedWorld {
   readonly sourceId = randomUUID();
   readonly slotName = `rowback_${this.sourceId.replaceAll("-", "")}`;
+  readonly publicationName = this.slotName;
   readonly source: Source;
   readonly store: ObjectStore;
   readonly segments: WrittenSegment[] = [];
@@ -61,11 +67,7 @@ export class CapturedWorld {
   static async make(database: TestDatabase, options: WorldOptions): Promise<CapturedWorld> {
     const world = new CapturedWorld(database, options);
     await database.pool.query(options.schema);
-    await database.pool.query(
-      `CREATE PUBLICATION rowback FOR TABLE ${options.tables} WITH (publish_via_partition_root = true)`,
-    );
-    const names = { slotName: world.slotName, publicationName: "rowback" };
-    const start = await createSlot(world.source, names, new AbortController().signal);
+    const start = await world.#setUp(options);
     world.#seen = start.seen;
     world.startXid = start.startXid;
     world.covered = { lsn: start.startLsn, at: start.startedAt };
@@ -76,14 +78,29 @@ export class CapturedWorld {
     this.#database = database;
     this.#options = options;
     this.store = options.store ?? new MemoryStore();
-    this.source = openSource({
+    const source = openSource({
       id: this.sourceId,
-      connectionString: database.url,
+      connectionString: options.url ?? database.url,
       tenancy: options.tenancy ?? { mode: "column", column: "tenant_id" },
       rules: options.rules ?? [],
       maxConnections: 3,
       applicationName: "rowback-test",
     });
+    this.source = options.around?.(source) ?? source;
+  }
+
+  async #setUp({ url, tables }: WorldOptions): Promise<SlotStart> {
+    const { signal } = new AbortController();
+    const { source, publicationName } = this;
+    if (url === undefined) {
+      await this.sql(
+        `CREATE PUBLICATION ${publicationName} FOR TABLE ${tables} WITH (publish_via_partition_root = true)`,
+      );
+      return await createSlot(source, { slotName: this.slotName, publicationName }, signal);
+    }
+    const { start } = await setUpCapture({ source, catalogCache: new CatalogCache(), signal }, { captured: false });
+    if (start === null) throw new Error("there was a slot before");
+    return start;
   }
 
   start(target: Partial<CaptureTarget> = {}): void {
@@ -99,7 +116,7 @@ export class CapturedWorld {
       {
         epoch: 1,
         slotName: this.slotName,
-        publicationName: "rowback",
+        publicationName: this.publicationName,
         covered: this.covered,
         limits: this.#options.limits ?? SOON,
         target: { ...this.#target(), ...target },
@@ -122,7 +139,11 @@ export class CapturedWorld {
   }
 
   async sql(text: string): Promise<void> {
-    await this.#database.pool.query(text);
+    await this.query(text);
+  }
+
+  async query(text: string): Promise<{ readonly rows: readonly unknown[] }> {
+    return await this.#database.pool.query(text);
   }
 
   /** Waits until everything committed by now is in the log. */
