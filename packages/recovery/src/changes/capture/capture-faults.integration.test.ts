@@ -149,3 +149,40 @@ test("transaction ids are those of 64 bits, as snapshots have them, of a server 
   const [{ xid }] = z.tuple([z.object({ xid: z.coerce.bigint() })]).parse(rows);
   expect((await shop.lines()).map((line) => BigInt(line.xid))).toEqual([xid + rounds]);
 });
+
+test("objects that were stored and never recorded are deleted, also when what they hold is cut another way next time", async () => {
+  const shop = await world("capture leftovers", { limits: { bytes: 16 * 1_048_576, ms: 300 } });
+  shop.start({ publish: () => Promise.reject(new Error("killed between storing and recording")) });
+  await shop.sql("INSERT INTO orders VALUES (1, 'a', 'x')");
+  await expect.poll(() => shop.problems.length, { timeout: 10_000 }).toBe(1);
+  await shop.stop();
+  shop.problems.length = 0;
+  await shop.sql("INSERT INTO orders VALUES (2, 'a', 'y')");
+  shop.start();
+  await shop.caughtUp();
+  expect(await shop.story()).toEqual(["a orders I 1|a|x", "a orders I 2|a|y"]);
+  const stored: string[] = [];
+  for await (const { key } of shop.store.list("")) stored.push(key);
+  expect(stored).toEqual(shop.segments.map(({ key }) => key));
+});
+
+test("a gap is recorded before the lines that it speaks of: nobody reads them and takes them for whole", async () => {
+  const shop = await world("capture gap first", {
+    schema: `${SHOP}; CREATE TABLE lines (id int PRIMARY KEY, order_id int NOT NULL REFERENCES orders); ALTER TABLE lines REPLICA IDENTITY FULL`,
+    tables: "tenants, orders, lines",
+  });
+  const events: string[] = [];
+  shop.start({
+    declare: async (gaps) => {
+      events.push(...gaps.map(({ reason }) => reason));
+    },
+    publish: async (segments, covered) => {
+      events.push(...segments.map(() => "segment"));
+      shop.segments.push(...segments);
+      shop.covered = covered;
+    },
+  });
+  await shop.sql("BEGIN; INSERT INTO orders VALUES (1, 'a', 'x'); UPDATE orders SET tenant_id = 'b'; COMMIT");
+  await shop.caughtUp();
+  expect(events).toEqual(["tenant_moved", "tenant_moved", "segment"]);
+});
