@@ -80,7 +80,7 @@ test("reading that gives other rows than opening did is never taken for the mome
 });
 
 test("a block that was altered, or a segment that is gone, is noticed and named", async () => {
-  const history = randomHistory(7, 20, false);
+  const history = randomHistory(7, 20);
   const store = new MemoryStore();
   const places = await storeSegments(store, history.transactions, 20);
   const [place] = places;

@@ -51,7 +51,7 @@ const SOON: SegmentLimits = { bytes: 16 * 1_048_576, ms: 20 };
 export class CapturedWorld {
   readonly sourceId = randomUUID();
   readonly slotName = `rowback_${this.sourceId.replaceAll("-", "")}`;
-  readonly publicationName = this.slotName;
+  readonly publicationName: string;
   readonly source: Source;
   readonly store: ObjectStore;
   readonly segments: WrittenSegment[] = [];
@@ -87,6 +87,8 @@ export class CapturedWorld {
       applicationName: "rowback-test",
     });
     this.source = options.around?.(source) ?? source;
+    // Setting up gives it the slot's name.
+    this.publicationName = options.url === undefined ? "rowback" : this.slotName;
   }
 
   async #setUp({ url, tables }: WorldOptions): Promise<SlotStart> {
