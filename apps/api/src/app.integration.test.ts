@@ -1,5 +1,5 @@
 import { Writable } from "node:stream";
-import { openControlDatabase } from "@rowback/db";
+import { openControlDatabase, reportBreakers } from "@rowback/db";
 import { createProducer, openQueues } from "@rowback/jobs";
 import { openStore } from "@rowback/storage";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -29,6 +29,17 @@ describe("is it alive", () => {
     const ready = await api.call("GET", "/readyz");
     expect([ready.statusCode, ready.json().ready]).toEqual([200, true]);
     expect(Object.keys(ready.json().dependencies)).toEqual(["database", "redis", "store"]);
+    const breakers = [
+      { dependency: "store", state: "open" } as const,
+      { dependency: "source:1", state: "open" } as const,
+    ];
+    await reportBreakers(api.db.system, { worker: "w", breakers, ttlMs: 60_000 });
+    const told = await api.call("GET", "/readyz");
+    expect([told.statusCode, told.json().breakers]).toEqual([
+      200,
+      { workers: 1, store: "open", sources: { known: 1, unwell: 1 } },
+    ]);
+    expect(told.body).not.toContain("source:1");
   });
 
   test("with nothing behind it, /readyz names what is down within seconds, requests answer 503, and /metrics still works", async () => {
@@ -49,6 +60,7 @@ describe("is it alive", () => {
       expect(ready.statusCode).toBe(503);
       expect(ready.json()).toMatchObject({
         ready: false,
+        breakers: null,
         dependencies: { database: { reachable: false }, redis: { reachable: false }, store: { reachable: false } },
       });
       expect((await app.inject("/healthz")).statusCode).toBe(200);

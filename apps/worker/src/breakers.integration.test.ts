@@ -1,4 +1,4 @@
-import { insertSource } from "@rowback/db";
+import { insertSource, listBreakerReports } from "@rowback/db";
 import { startTcpProxy } from "@rowback/local-services";
 import { testDatabase } from "@rowback/local-services/testing";
 import { expect, onTestFinished, test, vi } from "vitest";
@@ -32,6 +32,13 @@ test("a source that is away costs its runs no attempt once that is known; they g
   expect((await monitor("/readyz")).status).toBe(200);
   expect(await (await monitor("/metrics")).text()).toContain(`rowback_breaker_state{dependency="${dependency}"}`);
 
+  // The API's /readyz learns of it.
+  const reported = async () => (await listBreakerReports(fixture.db.system)).flatMap(({ breakers }) => breakers);
+  await vi.waitFor(async () => {
+    const said = (await reported()).filter((breaker) => breaker.dependency === dependency);
+    expect(said.map(({ state }) => state === "closed")).toEqual([false]);
+  }, soon);
+
   // Asked for meanwhile: it is not even begun, however often the source is asked again in vain.
   const second = await fixture.ask({ kind: "discovery", maxAttempts: 1 });
   const asked = new Set<number>();
@@ -54,4 +61,6 @@ test("a source that is away costs its runs no attempt once that is known; they g
   proxy.restore();
   await Promise.all([first, second].map(({ id }) => fixture.until(id, "succeeded", 30_000)));
   expect(await fixture.run(second.id)).toMatchObject({ attempt: 1 });
+  await worker.close();
+  expect(await reported()).toEqual([]);
 });

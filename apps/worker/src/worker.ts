@@ -26,6 +26,7 @@ import { startMonitorServer } from "./monitor-server.ts";
 import type { Outcomes, RunOutcome } from "./outcomes.ts";
 import { readMasterKeys } from "./read-master-keys.ts";
 import { readReadiness } from "./readiness.ts";
+import { startBreakerReports } from "./report-breakers.ts";
 import { createRunLedger } from "./run-ledger.ts";
 import { SourcePool } from "./source-pool.ts";
 import { startSweeper } from "./sweeper.ts";
@@ -133,13 +134,19 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
         breakers,
       }),
   });
+  const reports = startBreakerReports({ control, workerName: config.workerName, breakers, log });
   await consumer.ready();
   log.info({ monitorPort: monitor.port, concurrency: config.concurrency }, "the worker takes runs");
 
   let closing: Promise<void> | null = null;
   const closeAll = async (): Promise<void> => {
     log.info({ activeRuns: consumer.activeRuns, graceMs: config.graceMs }, "the worker takes no more runs");
-    await Promise.all([consumer.close({ graceMs: config.graceMs }), sweeper.close(), captures.close()]);
+    await Promise.all([
+      consumer.close({ graceMs: config.graceMs }),
+      sweeper.close(),
+      captures.close(),
+      reports.close(),
+    ]);
     breakers.close();
     await Promise.allSettled([sources.close(), producer.close(), queues.close(), monitor.close()]);
     await Promise.allSettled([store.close(), db.close()]);

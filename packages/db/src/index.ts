@@ -228,4 +228,11 @@ export {
   updateTenantSettings,
 } from "./tables/tenant-settings.ts";
 export { getTenant, getTenantByKey, insertTenant, listTenants, type NewTenant, type Tenant } from "./tables/tenants.ts";
+export {
+  type BreakerReport,
+  listBreakerReports,
+  ReportedBreaker,
+  reportBreakers,
+  withdrawBreakers,
+} from "./tables/worker-breakers.ts";
 export { type SystemClient, type TenantClient, withSystem, withTenant } from "./tenant-context.ts";

@@ -1,3 +1,4 @@
+import { listBreakerReports } from "@rowback/db";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { ApiContext } from "../context.ts";
@@ -28,7 +29,7 @@ export function serviceRoutes({ db, queues, store }: ApiContext): FastifyPluginA
         config: { access: "public" },
         schema: {
           tags: ["service"],
-          summary: "Whether the database, Redis and the object store can be reached",
+          summary: "Whether the database, Redis and the object store can be reached, and what workers found unwell",
           security: [],
           response: { 200: Readiness, 503: Readiness },
         },
@@ -40,6 +41,7 @@ export function serviceRoutes({ db, queues, store }: ApiContext): FastifyPluginA
             redis: () => queues.ping(),
             store: (signal) => store.probe({ signal }),
           },
+          () => listBreakerReports(db.system),
           PROBE_TIMEOUT_MS,
         );
         return reply.code(readiness.ready ? 200 : 503).send(readiness);
