@@ -81,7 +81,7 @@ async function main(): Promise<void> {
     await untilCaptured(db, system, stop.signal);
 
     const judged = await compareAll(db, system, history, options.seed, stop.signal);
-    const chosen = evenly(history.points, options.restores);
+    const chosen = evenly(judged.whole, options.restores);
     const restored = await restoreIntoScratch(system, chosen, stop.signal);
     const physical = await comparePhysical(system, base, evenly(history.points.filter(isExact), options.physical));
     const mismatches = [...judged.mismatches, ...restored, ...physical];
@@ -128,6 +128,8 @@ interface Judgement {
   /** Promised by the window, and refused: as bad as other rows. */
   unexpectedRefusals: number;
   readonly mismatches: Mismatch[];
+  /** Moments at which every tenant was brought back. */
+  readonly whole: Point[];
 }
 
 /** Who is refused most moments proves nothing. */
@@ -154,6 +156,7 @@ async function compareAll(
     besideSchemaChange: 0,
     unexpectedRefusals: 0,
     mismatches,
+    whole: [],
   };
   const reaches = new Map<OracleTenant, ReadonlyMap<string, Reach>>();
   for (const tenant of system.tenants) reaches.set(tenant, await readReaches(db, system, tenant));
@@ -161,6 +164,7 @@ async function compareAll(
     for (const [number, point] of points.entries()) {
       const reference = await point.reference();
       const limit = limitOf(point);
+      const { compared } = judged;
       for (const tenant of system.tenants) {
         signal.throwIfAborted();
         const promised = (point.bases.get(tenant.id) ?? []).filter((id) => {
@@ -188,6 +192,7 @@ async function compareAll(
           }
         }
       }
+      if (judged.compared === compared + system.tenants.length) judged.whole.push(point);
       if ((number + 1) % 50 === 0) say(`${number + 1} moments compared, ${mismatches.length} mismatches`);
     }
   } finally {
