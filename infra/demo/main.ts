@@ -1,13 +1,14 @@
 /**
  * The promise of Rowback, kept on real services in front of your eyes: back up one tenant, lose its data, look at the difference,
- * bring it back, undo that. Nothing is simulated; `proof.ts` checks with plain SQL. `--keep` leaves everything running.
+ * bring it back, undo that; and bring back a moment between two backups. Nothing is simulated; `proof.ts` checks with plain SQL. `--keep` leaves everything running.
  */
 import { readFile } from "node:fs/promises";
 import pg from "pg";
 import { z } from "zod";
+import { tellOfMoments } from "./moment.ts";
 import { introduceTenants, OPERATOR, type People } from "./people.ts";
 import { check, heading, line, progressBar, table } from "./print.ts";
-import { changedTenants, digestTenants } from "./proof.ts";
+import { changedTenants, digestTenants, sameTenant } from "./proof.ts";
 import { type Cleanup, type RunningSystem, startSystem } from "./services.ts";
 
 const ACME = "00000000-0000-4000-8000-000000000001";
@@ -106,13 +107,16 @@ async function tellTheStory(system: RunningSystem, signal: AbortSignal): Promise
     progressBar("restore"),
   );
   const restored = await digestTenants(system.sampleUrl);
-  check(sameTenant(original, restored), "Acme is, row for row, what it was at 13:00");
+  check(sameTenant(original, restored, ACME), "Acme is, row for row, what it was at 13:00");
   check(changedTenants(damaged, restored).join() === ACME, "no row of the four other customers was touched");
 
   heading("14:45  On second thoughts: undo");
   await acme.run(`/v1/restores/${restore.id}/undo`, {}, progressBar("undo   "));
   const undone = await digestTenants(system.sampleUrl);
   check(changedTenants(damaged, undone).length === 0, "everything is, row for row, as it was before the restore");
+
+  const mistake = (): Promise<void> => runSql(system.sampleUrl, "the-mistake-again.sql");
+  await tellOfMoments({ people, sampleUrl: system.sampleUrl, tenant: ACME, mistake });
   return people;
 }
 
@@ -142,11 +146,6 @@ function changedRows(plan: z.infer<typeof Plan>): string[] {
 
 function bareName(table: string): string {
   return table.replace("public.", "");
-}
-
-function sameTenant(before: readonly { account: string; digest: string }[], after: typeof before): boolean {
-  const digest = (list: typeof before): string | undefined => list.find((tenant) => tenant.account === ACME)?.digest;
-  return digest(before) !== undefined && digest(before) === digest(after);
 }
 
 async function runSql(databaseUrl: string, file: string): Promise<void> {

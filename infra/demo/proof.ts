@@ -47,3 +47,10 @@ export function changedTenants(before: readonly TenantDigest[], after: readonly 
   const earlier = new Map(before.map((tenant) => [tenant.account, tenant.digest]));
   return after.filter((tenant) => earlier.get(tenant.account) !== tenant.digest).map((tenant) => tenant.account);
 }
+
+/** Whether this tenant has the same rows at both moments. */
+export function sameTenant(before: readonly TenantDigest[], after: readonly TenantDigest[], account: string): boolean {
+  const digest = (list: readonly TenantDigest[]): string | undefined =>
+    list.find((tenant) => tenant.account === account)?.digest;
+  return digest(before) !== undefined && digest(before) === digest(after);
+}

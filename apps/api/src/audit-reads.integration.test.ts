@@ -25,9 +25,9 @@ const caseOf = (route: string) => ROUTE_CASES[route.replace(/^HEAD /, "GET ")];
 
 const Entry = z.object({ id: z.string(), action: z.string(), user: z.string(), ip: z.string().nullable() });
 
-/** Whichever chain they are in. */
+/** What came with a request, whichever chain it is in: workers, who have no address, note what became of it. */
 async function entriesBy(userId: string): Promise<z.infer<typeof Entry>[]> {
-  const text = `SELECT id::text, action, user_id AS "user", host(ip) AS ip FROM audit_log a WHERE user_id = $1 ORDER BY a.id`;
+  const text = `SELECT id::text, action, user_id AS "user", host(ip) AS ip FROM audit_log a WHERE user_id = $1 AND ip IS NOT NULL ORDER BY a.id`;
   const { rows } = await api.db.system.query({ text, values: [userId] });
   return z.array(Entry).parse(rows);
 }

@@ -2,6 +2,7 @@ import { insertBackupRun, listChain, type Run } from "@rowback/db";
 import { JOBS } from "@rowback/jobs";
 import { captureNames } from "@rowback/recovery";
 import { onTestFinished } from "vitest";
+import { environmentSecrets } from "../config.ts";
 import { askCapture, caughtUp, dropSlot } from "./capture.ts";
 import { type Shop, shop } from "./shop.ts";
 
@@ -16,13 +17,28 @@ export interface CapturedShop extends Shop {
   fromLog(type: "incremental" | "synthetic_full", parentBackupId: string): Promise<string>;
 }
 
-/** @param waitMs how long a backup waits for the log; a minute unless told */
-export async function capturedShop(name: string, { waitMs = 60_000 } = {}): Promise<CapturedShop> {
+export interface CapturedShopOptions {
+  /** How long a backup waits for the log; a minute unless told. */
+  readonly waitMs?: number;
+  /** Connection strings of other sources, by the name in `env:…`. */
+  readonly otherSources?: Readonly<Record<string, string>>;
+}
+
+export async function capturedShop(
+  name: string,
+  { waitMs = 60_000, otherSources = {} }: CapturedShopOptions = {},
+): Promise<CapturedShop> {
   const at = await shop(name);
   const database = at.source;
   // After the worker has ended: it is closed with the fixture, which was made first.
   onTestFinished(() => dropSlot(database, captureNames(at.sourceId).slotName));
-  await at.start({}, { capture: { ...at.config.capture, waitMs } });
+  await at.start(
+    {},
+    {
+      capture: { ...at.config.capture, waitMs },
+      resolveSecret: environmentSecrets({ SOURCE_URL: database.url, ...otherSources }),
+    },
+  );
   await at.until((await askCapture(at, "capture_setup")).id, "succeeded");
   const askFromLog: CapturedShop["askFromLog"] = async (type, parentBackupId, maxAttempts = JOBS.backup.attempts) => {
     const [base] = await listChain(at.db.system, parentBackupId);

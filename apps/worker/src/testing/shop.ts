@@ -4,7 +4,8 @@ import { type TestDatabase, testDatabase } from "@rowback/local-services/testing
 import { RestorePlan } from "@rowback/recovery/plans";
 import { type WorkerFixture, workerFixture } from "./worker-fixture.ts";
 
-const SHOP = `
+/** Two tenants of a small shop. */
+export const SHOP = `
 CREATE TABLE tenants (id text PRIMARY KEY, name text);
 CREATE TABLE customers (id int PRIMARY KEY, tenant_id text NOT NULL REFERENCES tenants, name text NOT NULL);
 CREATE TABLE orders (id int PRIMARY KEY, tenant_id text NOT NULL REFERENCES tenants, customer_id int NOT NULL REFERENCES customers, total numeric);
@@ -18,6 +19,8 @@ export interface Shop extends WorkerFixture {
   readonly source: TestDatabase;
   /** All rows of a tenant, as text. */
   rows(tenant: string): Promise<string>;
+  /** The same, of another database with these tables. */
+  rowsIn(database: TestDatabase, tenant: string): Promise<string>;
   backup(): Promise<Run>;
   /** `where`: a moment behind the backup, another database. Returns the queued run. */
   askPreview(
@@ -70,14 +73,8 @@ export async function shop(name: string): Promise<Shop> {
   return {
     ...fixture,
     source,
-    rows: async (tenant) => {
-      const { rows } = await source.pool.query(
-        `SELECT (SELECT array_agg(c ORDER BY id) FROM customers c WHERE tenant_id = $1)::text AS customers,
-          (SELECT array_agg(o ORDER BY id) FROM orders o WHERE tenant_id = $1)::text AS orders`,
-        [tenant],
-      );
-      return JSON.stringify(rows);
-    },
+    rows: (tenant) => rowsIn(source, tenant),
+    rowsIn,
     backup: async () => fixture.until((await fixture.ask({ kind: "backup" })).id, "succeeded"),
     preview: async (...wish) => await fixture.until((await askPreview(...wish)).id, "succeeded"),
     askPreview,
@@ -108,6 +105,15 @@ export async function shop(name: string): Promise<Shop> {
       );
     },
   };
+}
+
+async function rowsIn({ pool }: TestDatabase, tenant: string): Promise<string> {
+  const { rows } = await pool.query(
+    `SELECT (SELECT array_agg(c ORDER BY id) FROM customers c WHERE tenant_id = $1)::text AS customers,
+          (SELECT array_agg(o ORDER BY id) FROM orders o WHERE tenant_id = $1)::text AS orders`,
+    [tenant],
+  );
+  return JSON.stringify(rows);
 }
 
 /** What a customer does on a bad day. */
