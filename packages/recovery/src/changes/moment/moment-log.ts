@@ -124,7 +124,9 @@ export class MomentLog implements TableChanges {
     const tables = new Map<string, Stretch[]>();
     // Segments repeat what they know of a table; equal definitions are one.
     const relations = new Map<string, Relation>();
-    for await (const segment of ahead(segments, ({ key, bytes }) => openSegment(store, key, bytes, { signal }))) {
+    const open = ({ key, bytes }: SegmentPlace): Promise<Segment> =>
+      openSegment(store, key, bytes, { signal, tenantKey });
+    for await (const segment of ahead(segments, open)) {
       for (const stretch of stretchesOf(segment, tenantKey)) {
         const definition = JSON.stringify(stretch.relation);
         const relation = relations.get(definition) ?? stretch.relation;
