@@ -26,16 +26,9 @@ import type { ApiContext } from "../context.ts";
 import { notFound } from "../problem.ts";
 import { IdParams, PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
 import { answerCancelled } from "../run-cancel.ts";
-import {
-  answerWithRun,
-  earlierRun,
-  insertedRun,
-  RUN_RESPONSES,
-  RUN_TIMEOUT_MS,
-  RunHeaders,
-  requestedRun,
-} from "../run-start.ts";
+import { RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders } from "../run-start.ts";
 import { RunView } from "../run-view.ts";
+import { answerTenantRun } from "../tenant-run.ts";
 
 const BackupQuery = z.strictObject({
   status: z.enum(RUN_STATES).optional(),
@@ -72,24 +65,20 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
           response: { ...RUN_RESPONSES, ...PROBLEMS },
         },
       },
-      async (request, reply) => {
-        const { tenantId, userId } = tenantCallerOf(request);
-        const run = await withTenant(db, tenantId, async (client) => {
-          const asked = requestedRun("backup", request, userId);
-          const earlier = await earlierRun(client, asked, { tenantId });
-          if (earlier !== null) return earlier;
-          const { sourceId, params, backup } = await chosenBackup(client, request.body);
-          await requireRoom(client, backup);
-          const inserted = await insertBackupRun(client, { ...asked, tenantId, sourceId, params }, backup);
-          const { run, isNew } = insertedRun(inserted, tenantId);
-          if (isNew) {
-            await requireBackupAllowance(client, reply, api.limits, userId);
-            await audit(client, request, { action: "backup.create", tenantId, sourceId, runId: run.id, after: params });
-          }
-          return run;
-        });
-        return answerWithRun(api, request, reply, run);
-      },
+      (request, reply) =>
+        answerTenantRun(
+          api,
+          request,
+          reply,
+          "backup",
+          async (client, asked) => {
+            const { sourceId, params, backup } = await chosenBackup(client, request.body);
+            await requireRoom(client, backup);
+            const inserted = await insertBackupRun(client, { ...asked, sourceId, params }, backup);
+            return { inserted, note: { action: "backup.create", sourceId, after: params } };
+          },
+          { onNew: (client) => requireBackupAllowance(client, reply, api.limits, tenantCallerOf(request).userId) },
+        ),
     );
 
     app.get(
@@ -260,21 +249,13 @@ export function backupRoutes(api: ApiContext): FastifyPluginAsyncZod {
           response: { ...RUN_RESPONSES, ...PROBLEMS },
         },
       },
-      async (request, reply) => {
-        const { tenantId, userId } = tenantCallerOf(request);
-        const run = await withTenant(db, tenantId, async (client) => {
-          const asked = requestedRun("backup_verify", request, userId);
-          const earlier = await earlierRun(client, asked, { tenantId });
-          if (earlier !== null) return earlier;
-          const backup = await readableBackup(client, request.params.id);
-          const params: BackupVerifyParams = { backupId: backup.id };
-          const inserted = await insertRun(client, { ...asked, tenantId, sourceId: backup.sourceId, params });
-          const { run, isNew } = insertedRun(inserted, tenantId);
-          if (isNew) await audit(client, request, { action: "backup.verify", tenantId, runId: run.id, after: params });
-          return run;
-        });
-        return answerWithRun(api, request, reply, run);
-      },
+      (request, reply) =>
+        answerTenantRun(api, request, reply, "backup_verify", async (client, asked) => {
+          const { id: backupId, sourceId } = await readableBackup(client, request.params.id);
+          const params: BackupVerifyParams = { backupId };
+          const inserted = await insertRun(client, { ...asked, sourceId, params });
+          return { inserted, note: { action: "backup.verify", after: params } };
+        }),
     );
   };
 }

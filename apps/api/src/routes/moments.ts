@@ -4,13 +4,13 @@ import {
   insertRestorePointRun,
   insertRun,
   listRestorePoints,
+  type TenantClient,
   withTenant,
 } from "@rowback/db";
 import type { HistoryParams, RestorePointParams } from "@rowback/jobs";
 import { RecoveryError } from "@rowback/recovery/errors";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { audit } from "../audit.ts";
 import { tenantCallerOf } from "../auth/caller.ts";
 import { readableBackup } from "../backup-state.ts";
 import type { ApiContext } from "../context.ts";
@@ -20,16 +20,9 @@ import { plainText } from "../plain-text.ts";
 import { notFound } from "../problem.ts";
 import { PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
 import { RestorePointView, toRestorePointView } from "../restore-point-view.ts";
-import {
-  answerWithRun,
-  earlierRun,
-  insertedRun,
-  RUN_RESPONSES,
-  RUN_TIMEOUT_MS,
-  RunHeaders,
-  requestedRun,
-} from "../run-start.ts";
+import { RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders } from "../run-start.ts";
 import { selectTables } from "../table-selection.ts";
+import { type AskedRun, answerTenantRun, type BegunRun } from "../tenant-run.ts";
 
 const CreateRestorePoint = z.strictObject({ name: plainText(200) });
 
@@ -74,12 +67,9 @@ export function momentRoutes(api: ApiContext): FastifyPluginAsyncZod {
           response: { ...RUN_RESPONSES, ...PROBLEMS },
         },
       },
-      async (request, reply) => {
-        const { tenantId, userId } = tenantCallerOf(request);
-        const asked = requestedRun("restore_point", request, userId);
-        const run = await withTenant(db, tenantId, async (client) => {
-          const earlier = await earlierRun(client, asked, { tenantId });
-          if (earlier !== null) return earlier;
+      (request, reply) =>
+        answerTenantRun(api, request, reply, "restore_point", async (client, asked) => {
+          const { tenantId } = asked;
           const tenant = await getTenant(client, tenantId);
           if (tenant === null) throw notFound("tenant");
           const params: RestorePointParams = request.body;
@@ -90,14 +80,9 @@ export function momentRoutes(api: ApiContext): FastifyPluginAsyncZod {
             });
           }
           const { sourceId } = tenant;
-          const inserted = await insertRestorePointRun(client, { ...asked, tenantId, sourceId, params }, params.name);
-          const { run, isNew } = insertedRun(inserted, tenantId);
-          if (isNew)
-            await audit(client, request, { action: "restore-point.create", tenantId, runId: run.id, after: params });
-          return run;
-        });
-        return answerWithRun(api, request, reply, run);
-      },
+          const inserted = await insertRestorePointRun(client, { ...asked, sourceId, params }, params.name);
+          return { inserted, note: { action: "restore-point.create", after: params } };
+        }),
     );
 
     app.get(
@@ -133,27 +118,19 @@ export function momentRoutes(api: ApiContext): FastifyPluginAsyncZod {
           response: { ...RUN_RESPONSES, ...PROBLEMS },
         },
       },
-      async (request, reply) => {
-        const { tenantId, userId } = tenantCallerOf(request);
+      (request, reply) => {
         const { table, key, limit, cursor } = request.query;
-        // What a GET asks for is in its query.
-        const { headers, method, url, query } = request;
-        const asked = requestedRun("history", { headers, method, url, body: query }, userId);
-        const run = await withTenant(db, tenantId, async (client) => {
-          const earlier = await earlierRun(client, asked, { tenantId });
-          if (earlier !== null) return earlier;
+        const begin = async (client: TenantClient, asked: AskedRun<"history">): Promise<BegunRun> => {
           const newest = await newestBase(client);
           const known = newest === null ? [] : tablesOfBackup(await readableBackup(client, newest));
           const [label = table] = newest === null ? [] : selectTables([table], known, "table");
           const { tenant, backupId, epoch } = await oldestBase(client, label);
           const params: HistoryParams = { table: label, key, backupId, epoch, limit, after: cursor ?? null };
-          const inserted = await insertRun(client, { ...asked, tenantId, sourceId: tenant.sourceId, params });
-          const { run, isNew } = insertedRun(inserted, tenantId);
-          if (isNew)
-            await audit(client, request, { action: "history.read", tenantId, runId: run.id, after: { table: label } });
-          return run;
-        });
-        return answerWithRun(api, request, reply, run);
+          const inserted = await insertRun(client, { ...asked, sourceId: tenant.sourceId, params });
+          return { inserted, note: { action: "history.read", after: { table: label } } };
+        };
+        // What a GET asks for is in its query.
+        return answerTenantRun(api, request, reply, "history", begin, { asks: request.query });
       },
     );
   };

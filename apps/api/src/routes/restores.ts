@@ -21,16 +21,9 @@ import {
 } from "../restore-request.ts";
 import { RestoreView, toRestoreView } from "../restore-view.ts";
 import { answerCancelled } from "../run-cancel.ts";
-import {
-  answerWithRun,
-  earlierRun,
-  insertedRun,
-  RUN_RESPONSES,
-  RUN_TIMEOUT_MS,
-  RunHeaders,
-  requestedRun,
-} from "../run-start.ts";
+import { RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders } from "../run-start.ts";
 import { RunView } from "../run-view.ts";
+import { answerTenantRun } from "../tenant-run.ts";
 
 const RestoreQuery = z.strictObject({
   kind: z.enum(["restore", "restore_preview"]).default("restore"),
@@ -54,34 +47,20 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
           response: { ...RUN_RESPONSES, ...PROBLEMS },
         },
       },
-      async (request, reply) => {
-        const caller = tenantCallerOf(request);
-        const { tenantId } = caller;
-        const asked = requestedRun("restore_preview", request, caller.userId);
-        const run = await withTenant(db, tenantId, async (client) => {
-          const earlier = await earlierRun(client, asked, { tenantId });
-          if (earlier !== null) return earlier;
-          await checkTarget(db, caller, request.body.targetSourceId);
-          const { target, ...wish } = request.body;
+      (request, reply) =>
+        answerTenantRun(api, request, reply, "restore_preview", async (client, asked) => {
+          await checkTarget(db, tenantCallerOf(request), request.body.targetSourceId);
+          const { target: _, ...wish } = request.body;
           const { backup, rows, moment } = await chosenTarget(client, request.body);
           const params = RestorePreviewParams.parse({ ...wish, ...rows, backupId: backup.id, moment });
+          const { sourceId } = backup;
           const inserted = await insertRestoreRun(
             client,
-            { ...asked, tenantId, sourceId: backup.sourceId, params },
-            { ...params, targetSourceId: params.targetSourceId ?? backup.sourceId },
+            { ...asked, sourceId, params },
+            { ...params, targetSourceId: params.targetSourceId ?? sourceId },
           );
-          const { run, isNew } = insertedRun(inserted, tenantId);
-          if (isNew)
-            await audit(client, request, {
-              action: "restore.preview",
-              tenantId,
-              runId: run.id,
-              after: withoutKeys(params),
-            });
-          return run;
-        });
-        return answerWithRun(api, request, reply, run);
-      },
+          return { inserted, note: { action: "restore.preview", after: withoutKeys(params) } };
+        }),
     );
 
     app.post(
@@ -97,36 +76,21 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
           response: { ...RUN_RESPONSES, ...PROBLEMS },
         },
       },
-      async (request, reply) => {
-        const { tenantId, userId } = tenantCallerOf(request);
-        const asked = requestedRun("restore", request, userId);
-        const run = await withTenant(db, tenantId, async (client) => {
-          const earlier = await earlierRun(client, asked, { tenantId });
-          if (earlier !== null) return earlier;
-          const preview = await agreedPreview(client, request.body.previewId, request.body.planDigest);
+      (request, reply) =>
+        answerTenantRun(api, request, reply, "restore", async (client, asked) => {
+          const { previewId, planDigest } = request.body;
+          const preview = await agreedPreview(client, previewId, planDigest);
           await readableBackup(client, preview.backupId);
-          const params = ApplyRestoreParams.parse({
-            ...RestorePreviewParams.parse(preview.params),
-            previewRunId: preview.id,
-            planDigest: request.body.planDigest,
-          });
+          const { sourceId, targetSourceId } = preview;
+          const wish = RestorePreviewParams.parse(preview.params);
+          const params = ApplyRestoreParams.parse({ ...wish, previewRunId: preview.id, planDigest });
           const inserted = await insertRestoreRun(
             client,
-            { ...asked, tenantId, sourceId: preview.sourceId, params },
-            { ...params, targetSourceId: preview.targetSourceId },
+            { ...asked, sourceId, params },
+            { ...params, targetSourceId },
           );
-          const { run, isNew } = insertedRun(inserted, tenantId);
-          if (isNew)
-            await audit(client, request, {
-              action: "restore.apply",
-              tenantId,
-              runId: run.id,
-              after: withoutKeys(params),
-            });
-          return run;
-        });
-        return answerWithRun(api, request, reply, run);
-      },
+          return { inserted, note: { action: "restore.apply", after: withoutKeys(params) } };
+        }),
     );
 
     app.get(
@@ -183,35 +147,18 @@ export function restoreRoutes(api: ApiContext): FastifyPluginAsyncZod {
           response: { ...RUN_RESPONSES, ...PROBLEMS },
         },
       },
-      async (request, reply) => {
-        const { tenantId, userId } = tenantCallerOf(request);
-        const asked = requestedRun("restore", request, userId);
-        const run = await withTenant(db, tenantId, async (client) => {
-          const earlier = await earlierRun(client, asked, { tenantId });
-          if (earlier !== null) return earlier;
+      (request, reply) =>
+        answerTenantRun(api, request, reply, "restore", async (client, asked) => {
           const { restore, backupId } = await undoableRestore(client, request.params.id);
-          const params: UndoRestoreParams = {
-            undoOf: restore.id,
-            discardNewerChanges: request.body.discardNewerChanges,
-          };
+          const { id: undoOf, sourceId, targetSourceId } = restore;
+          const params: UndoRestoreParams = { undoOf, discardNewerChanges: request.body.discardNewerChanges };
           const inserted = await insertRestoreRun(
             client,
-            { ...asked, tenantId, sourceId: restore.sourceId, params },
-            {
-              targetSourceId: restore.targetSourceId,
-              backupId,
-              mode: "exact",
-              tables: null,
-              keys: null,
-              undoOf: restore.id,
-            },
+            { ...asked, sourceId, params },
+            { targetSourceId, backupId, mode: "exact", tables: null, keys: null, undoOf },
           );
-          const { run, isNew } = insertedRun(inserted, tenantId);
-          if (isNew) await audit(client, request, { action: "restore.undo", tenantId, runId: run.id, after: params });
-          return run;
-        });
-        return answerWithRun(api, request, reply, run);
-      },
+          return { inserted, note: { action: "restore.undo", after: params } };
+        }),
     );
 
     app.post(
