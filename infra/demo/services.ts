@@ -59,6 +59,8 @@ export async function startSystem(cleanups: Cleanup[], signal: AbortSignal): Pro
     PORT: String(port),
     METRICS_PORT: "0",
     QUEUE_PREFIX: `demo-${suffix}`,
+    // Nobody should wait ten seconds for a moment to be in the log.
+    CAPTURE_SEGMENT_SECONDS: "1",
   };
   await runToEnd("packages/db/src/migrate-main.ts", environment);
   signal.throwIfAborted();
