@@ -115,6 +115,21 @@ describe("a segment", () => {
     );
   });
 
+  test("opened for a tenant, it shows that tenant's blocks and nobody's, as they are in the whole index", async () => {
+    await fc.assert(
+      fc.asyncProperty(history, async (transactions) => {
+        const store = new MemoryStore();
+        const { key, bytes, index } = await write(store, tell(transactions));
+        for (const tenantKey of new Set(index.blocks.flatMap(({ tenant }) => tenant ?? []))) {
+          const opened = await openSegment(store, key, bytes, { tenantKey });
+          const blocks = index.blocks.filter(({ tenant }) => tenant === null || tenant === tenantKey);
+          expect(opened.index).toEqual({ ...index, blocks });
+        }
+      }),
+      { numRuns: 30 },
+    );
+  });
+
   test("cuts what is more than a block into blocks that can be read by themselves", async () => {
     const store = new MemoryStore();
     const told = tell([
