@@ -20,13 +20,15 @@ export interface CapturedShop extends Shop {
 export interface CapturedShopOptions {
   /** How long a backup waits for the log; a minute unless told. */
   readonly waitMs?: number;
+  /** How often the capture looks at the catalogue; 200 ms unless told. */
+  readonly watchTablesMs?: number;
   /** Connection strings of other sources, by the name in `env:…`. */
   readonly otherSources?: Readonly<Record<string, string>>;
 }
 
 export async function capturedShop(
   name: string,
-  { waitMs = 60_000, otherSources = {} }: CapturedShopOptions = {},
+  { waitMs = 60_000, watchTablesMs = 200, otherSources = {} }: CapturedShopOptions = {},
 ): Promise<CapturedShop> {
   const at = await shop(name);
   const database = at.source;
@@ -35,7 +37,7 @@ export async function capturedShop(
   await at.start(
     {},
     {
-      capture: { ...at.config.capture, waitMs },
+      capture: { ...at.config.capture, waitMs, watchTablesMs },
       resolveSecret: environmentSecrets({ SOURCE_URL: database.url, ...otherSources }),
     },
   );
