@@ -107,20 +107,10 @@ export function fingerprintOf(rows: number, sum: bigint): Fingerprint {
   return { rows, sum: BigInt.asUintN(64, sum).toString(16).padStart(16, "0") };
 }
 
-/** Reads COPY text to its end. An abort ends the stream with the signal's reason. `onRead` hears of each chunk. */
-export async function fingerprintOfCopyStream(
-  stream: AsyncIterable<Uint8Array>,
-  signal?: AbortSignal,
-  onRead?: (rows: number, bytes: number) => void,
-): Promise<Fingerprint> {
+/** The fingerprint of all COPY text of a stream. */
+export async function fingerprintOfCopyStream(stream: AsyncIterable<Uint8Array>): Promise<Fingerprint> {
   const sum = new FingerprintSum();
-  let bytes = 0;
-  for await (const chunk of stream) {
-    signal?.throwIfAborted();
-    sum.addText(chunk);
-    bytes += chunk.length;
-    onRead?.(sum.rows, bytes);
-  }
+  for await (const chunk of stream) sum.addText(chunk);
   return sum.result();
 }
 
