@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { getBackup, getTenantKey, insertRun, updateSource } from "@rowback/db";
+import { getBackup, getTenantKey, insertRun, listAuditEntries, updateSource } from "@rowback/db";
 import { JOBS, RestoreResult } from "@rowback/jobs";
 import { parseMasterKeys } from "@rowback/recovery";
 import { expect, test } from "vitest";
@@ -13,6 +13,7 @@ import { MISTAKE, type Shop, shop } from "./testing/shop.ts";
 
 const OLD = randomBytes(32).toString("base64");
 const NEW = randomBytes(32).toString("base64");
+const OLGA = { host: "ops-1", systemUser: "olga" };
 
 function masterKeys(text: string): { masterKeys: MasterKeySource } {
   return { masterKeys: { kind: "value", text } };
@@ -114,9 +115,15 @@ test("a rotation in the middle: old backups and new ones, with both master keys 
   const second = await at.start({}, masterKeys(`${NEW} ${OLD}`));
   const untouched = await readable(at);
   const unfinished = verify(at, old.id, "succeeded");
-  const outcome = await rotateKeys(at.db.system, parseMasterKeys(`${NEW} ${OLD}`));
+  const outcome = await rotateKeys(at.db.system, parseMasterKeys(`${NEW} ${OLD}`), OLGA);
   expect(outcome).toEqual({ masterKeyId: parseMasterKeys(NEW).current.id, rewrapped: 1, failed: [] });
-  expect((await rotateKeys(at.db.system, parseMasterKeys(`${NEW} ${OLD}`))).rewrapped).toBe(0);
+  expect((await rotateKeys(at.db.system, parseMasterKeys(`${NEW} ${OLD}`), OLGA)).rewrapped).toBe(0);
+  const actions = async (of: string | null) => (await listAuditEntries(at.db.system, of)).items.map((e) => e.action);
+  expect((await actions(at.tenantId)).filter((action) => action.startsWith("data-key."))).toEqual([
+    "data-key.rewrap",
+    "data-key.create",
+  ]);
+  expect((await actions(null)).filter((action) => action === "keys.rotate")).toHaveLength(2);
   await unfinished;
   expect(await readable(at)).toBe(untouched);
   await second.close();
@@ -129,9 +136,9 @@ test("a rotation in the middle: old backups and new ones, with both master keys 
 
 test("a rotation without the older key says so and changes nothing", async () => {
   const at = await encryptedShop("enc-rotate-wrong");
-  await openKeyRing(at.db.system, parseMasterKeys(OLD)).current({ tenantId: at.tenantId });
+  await openKeyRing(at.db.system, parseMasterKeys(OLD), "worker-1").current({ tenantId: at.tenantId });
   const before = await getTenantKey(at.db.system, { tenantId: at.tenantId });
-  const outcome = await rotateKeys(at.db.system, parseMasterKeys(NEW));
+  const outcome = await rotateKeys(at.db.system, parseMasterKeys(NEW), OLGA);
   expect(outcome).toMatchObject({
     rewrapped: 0,
     failed: [{ id: before?.id, masterKeyId: parseMasterKeys(OLD).current.id }],
@@ -162,7 +169,7 @@ test("without a master key, and with a wrong one, runs fail at once and say whic
 
 test("two workers that need a tenant's first key at the same time get the same one", async () => {
   const at = await shop("enc-first");
-  const rings = [OLD, OLD, OLD, OLD].map((text) => openKeyRing(at.db.system, parseMasterKeys(text)));
+  const rings = [OLD, OLD, OLD, OLD].map((text) => openKeyRing(at.db.system, parseMasterKeys(text), "worker-1"));
   const keys = await Promise.all(rings.map((ring) => ring.current({ tenantId: at.tenantId })));
   expect(new Set(keys.map(({ id }) => id)).size).toBe(1);
   expect(new Set(keys.map(({ secret }) => secret.export().toString("hex"))).size).toBe(1);

@@ -79,7 +79,7 @@ test("an erased tenant's objects are unreadable wherever they are, then purged; 
   const kept = {
     store: openStore({ driver: "filesystem", root: copy }),
     signal,
-    keys: openKeyRing(at.db.system, parseMasterKeys(KEY)),
+    keys: openKeyRing(at.db.system, parseMasterKeys(KEY), "worker-1"),
   };
   const id = { tenantId: at.tenantId, backupId: sealed.id };
   expect((await verifyBackup(kept, id)).rowCount).toBeGreaterThan(0);

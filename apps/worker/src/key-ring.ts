@@ -9,8 +9,11 @@ import {
 } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
 
-/** The data keys of the control database, opened with the master keys of this process. Holds no data key itself. */
-export function openKeyRing(control: Queryable, masters: MasterKeys): KeyRing {
+/**
+ * The data keys of the control database, opened with the master keys of this process. Holds no data key itself.
+ * @param workerName for the audit log, which tells of every key that is made
+ */
+export function openKeyRing(control: Queryable, masters: MasterKeys, workerName: string): KeyRing {
   const find = async (owner: KeyOwner): Promise<TenantKey | null> => {
     try {
       return await getTenantKey(control, owner);
@@ -23,7 +26,7 @@ export function openKeyRing(control: Queryable, masters: MasterKeys): KeyRing {
       const present = await find(owner);
       if (present !== null) return opened(masters, owner, present);
       try {
-        await insertTenantKey(control, newDataKey(masters, owner));
+        await insertTenantKey(control, newDataKey(masters, owner), workerName);
       } catch (cause) {
         throw unavailable(owner, cause);
       }

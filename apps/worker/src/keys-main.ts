@@ -1,4 +1,4 @@
-import { countKeysByMasterKey, openControlDatabase } from "@rowback/db";
+import { commandLineAuthor, countKeysByMasterKey, openControlDatabase } from "@rowback/db";
 import { readKeysConfig } from "./config.ts";
 import { readMasterKeys } from "./read-master-keys.ts";
 import { rotateKeys } from "./rotate-keys.ts";
@@ -25,7 +25,7 @@ if (masters === undefined) {
 const control = openControlDatabase({ url: config.databaseUrl, maxConnections: 1, applicationName: "rowback-keys" });
 try {
   if (command === "rotate") {
-    const outcome = await rotateKeys(control.system, masters);
+    const outcome = await rotateKeys(control.system, masters, commandLineAuthor());
     process.stdout.write(`${JSON.stringify(outcome)}\n`);
     if (outcome.failed.length > 0) process.exitCode = 1;
   } else {

@@ -67,7 +67,7 @@ export async function startWorker(config: Config, options: WorkerOptions = {}): 
     onIdleError: (error) => log.warn({ error: describeError(error) }, "a connection to the control database was lost"),
   });
   const control = controlQueries(db);
-  const keys = masterKeys === undefined ? undefined : openKeyRing(control, masterKeys);
+  const keys = masterKeys === undefined ? undefined : openKeyRing(control, masterKeys, config.workerName);
   const breakers = createBreakers(config.breakers, log);
   const bareStore = openStore(config.store);
   const { store, leased: leasedStore } = workerStore(

@@ -1,4 +1,5 @@
 export { type AuditVerification, verifyAuditLog } from "./audit-verification.ts";
+export { type CommandLineAuthor, commandLineAuthor } from "./command-line.ts";
 export {
   type ControlDatabase,
   type ControlDatabaseOptions,
@@ -125,7 +126,7 @@ export {
   setMember,
 } from "./tables/members.ts";
 export { getMomentBase, listMomentBases, MomentBase, newestParent } from "./tables/moment-bases.ts";
-export { addOperator, isOperator, removeOperator } from "./tables/operators.ts";
+export { addOperator, isOperator } from "./tables/operators.ts";
 export {
   type DiscoveredTableRow,
   listProtectedTables,
@@ -214,6 +215,7 @@ export {
   getTenantKey,
   insertTenantKey,
   listKeysToRewrap,
+  noteRotation,
   rewrapTenantKey,
   TenantKey,
   type TenantKeyOwner,

@@ -1,7 +1,8 @@
 import { parseArgs } from "node:util";
+import { commandLineAuthor } from "./command-line.ts";
 import { readControlDatabaseConfig } from "./config.ts";
 import { openControlDatabase } from "./control-database.ts";
-import { addOperator, removeOperator } from "./tables/operators.ts";
+import { appointOperator, dismissOperator } from "./tables/operators.ts";
 
 // Who may register sources and tenants is decided here, next to the database, not by the API: the first operator has nobody to ask.
 const USAGE = "usage: npm run operator -- <user id> [--remove]      the user id is the `sub` of the user's tokens";
@@ -20,11 +21,11 @@ const control = openControlDatabase({
 });
 try {
   if (values.remove === true) {
-    const was = await removeOperator(control.system, userId);
+    const was = await dismissOperator(control.system, userId, commandLineAuthor());
     process.stdout.write(`${userId} ${was ? "is no operator any more" : "was no operator"}\n`);
   } else {
-    await addOperator(control.system, userId);
-    process.stdout.write(`${userId} is an operator\n`);
+    const isNew = await appointOperator(control.system, userId, commandLineAuthor());
+    process.stdout.write(`${userId} ${isNew ? "is an operator" : "was an operator already"}\n`);
   }
 } finally {
   await control.close();

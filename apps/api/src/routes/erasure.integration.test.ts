@@ -16,7 +16,8 @@ async function tenantWithKey(): Promise<TestTenant & { keyId: string; name: stri
   const tenant = await api.tenant();
   const keyId = randomUUID();
   const owner = { tenantId: tenant.id };
-  await insertTenantKey(api.db.system, { id: keyId, owner, wrapped: randomBytes(80), masterKeyId: MASTER_KEY_ID });
+  const key = { id: keyId, owner, wrapped: randomBytes(80), masterKeyId: MASTER_KEY_ID };
+  await insertTenantKey(api.db.system, key, "worker-1");
   return { ...tenant, keyId, name: `tenant of ${tenant.owner}` };
 }
 

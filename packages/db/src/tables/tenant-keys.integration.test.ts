@@ -33,6 +33,8 @@ afterAll(() => control.close());
 
 const OLD = "0".repeat(16);
 const NEW = "1".repeat(16);
+const WORKER = "worker-1";
+const BY = { host: "ops-1", systemUser: "olga" };
 
 function newKey(tenantId: string, masterKeyId = OLD) {
   return { id: randomUUID(), owner: { tenantId }, wrapped: randomBytes(80), masterKeyId };
@@ -44,14 +46,14 @@ describe("data keys", () => {
     const tenantId = await newTenant(db, sourceId, randomUUID());
     expect(await getTenantKey(db.system, { tenantId })).toBeNull();
     const [first, second] = [newKey(tenantId), newKey(tenantId)];
-    await insertTenantKey(db.system, first);
-    await insertTenantKey(db.system, second);
+    await insertTenantKey(db.system, first, WORKER);
+    await insertTenantKey(db.system, second, WORKER);
     expect(await getTenantKey(db.system, { tenantId })).toMatchObject({
       id: first.id,
       wrapped: first.wrapped,
       sourceId: null,
     });
-    await insertTenantKey(db.system, { ...newKey(tenantId), owner: { sourceId } });
+    await insertTenantKey(db.system, { ...newKey(tenantId), owner: { sourceId } }, WORKER);
     expect(await getTenantKey(db.system, { sourceId })).toMatchObject({ sourceId, tenantId: null });
   });
 
@@ -59,9 +61,9 @@ describe("data keys", () => {
     const { db, sourceId } = control;
     for (const had of [true, false]) {
       const tenantId = await newTenant(db, sourceId, randomUUID());
-      if (had) await insertTenantKey(db.system, newKey(tenantId));
+      if (had) await insertTenantKey(db.system, newKey(tenantId), WORKER);
       await destroyTenantKey(db.system, tenantId, randomUUID());
-      await insertTenantKey(db.system, newKey(tenantId));
+      await insertTenantKey(db.system, newKey(tenantId), WORKER);
       await destroyTenantKey(db.system, tenantId, randomUUID());
       const key = await getTenantKey(db.system, { tenantId });
       expect(key).toMatchObject({ wrapped: null, masterKeyId: null, destroyedAt: expect.any(Date) });
@@ -77,7 +79,7 @@ describe("data keys", () => {
     const keys = [];
     for (let n = 0; n < 5; n += 1) {
       const key = newKey(await newTenant(db, sourceId, randomUUID()), "2".repeat(16));
-      await insertTenantKey(db.system, key);
+      await insertTenantKey(db.system, key, WORKER);
       keys.push(key);
     }
     const seen: string[] = [];
@@ -91,8 +93,8 @@ describe("data keys", () => {
     const [first] = keys;
     if (first === undefined) throw new Error("five keys were made");
     const fresh = { id: first.id, wrapped: randomBytes(80), masterKeyId: NEW };
-    expect(await rewrapTenantKey(db.system, { ...fresh, fromMasterKeyId: OLD })).toBe(false);
-    expect(await rewrapTenantKey(db.system, { ...fresh, fromMasterKeyId: first.masterKeyId })).toBe(true);
+    expect(await rewrapTenantKey(db.system, { ...fresh, fromMasterKeyId: OLD }, BY)).toBe(false);
+    expect(await rewrapTenantKey(db.system, { ...fresh, fromMasterKeyId: first.masterKeyId }, BY)).toBe(true);
     expect(await getTenantKey(db.system, first.owner)).toMatchObject({ ...fresh, rewrappedAt: expect.any(Date) });
     expect(await countKeysByMasterKey(db.system)).toContainEqual({ masterKeyId: NEW, keys: 1 });
   });

@@ -1,6 +1,8 @@
 import { z } from "zod";
+import { COMMAND_LINE_USER, type CommandLineAuthor } from "../command-line.ts";
 import type { Queryable } from "../control-database.ts";
-import { allRows, firstRow, Int8 } from "../rows.ts";
+import { allRows, firstRow, Int8, jsonb } from "../rows.ts";
+import { WORKER_USER } from "./audit-log.ts";
 
 /** Whose data a key seals: a tenant's, or what of a source can't be told to be any one tenant's. */
 export type TenantKeyOwner = { readonly tenantId: string } | { readonly sourceId: string };
@@ -33,7 +35,11 @@ export async function getTenantKey(q: Queryable, owner: TenantKeyOwner): Promise
   return firstRow(result, TenantKey);
 }
 
-/** Keeps a new key, unless the owner has one already, be it destroyed: then this changes nothing. */
+/**
+ * Keeps a new key, unless the owner has one already, be it destroyed: then this changes nothing. What makes a key is a worker by itself, and the
+ * owner's audit log tells of it.
+ * @param worker its name
+ */
 export async function insertTenantKey(
   q: Queryable,
   key: {
@@ -42,11 +48,16 @@ export async function insertTenantKey(
     readonly wrapped: Uint8Array;
     readonly masterKeyId: string;
   },
+  worker: string,
 ): Promise<void> {
   const { column, id } = ownerColumn(key.owner);
   await q.query({
-    text: `INSERT INTO tenant_keys (id, ${column}, wrapped, master_key_id) VALUES ($1, $2, $3, $4) ON CONFLICT (${column}) DO NOTHING`,
-    values: [key.id, id, Buffer.from(key.wrapped), key.masterKeyId],
+    text: `WITH made AS (
+  INSERT INTO tenant_keys (id, ${column}, wrapped, master_key_id) VALUES ($1, $2, $3, $4) ON CONFLICT (${column}) DO NOTHING
+  RETURNING id, tenant_id, source_id, master_key_id)
+INSERT INTO audit_log (user_id, action, tenant_id, source_id, after)
+SELECT $5::text, 'data-key.create', tenant_id, source_id, jsonb_build_object('keyId', id, 'masterKeyId', master_key_id, 'worker', $6::text) FROM made`,
+    values: [key.id, id, Buffer.from(key.wrapped), key.masterKeyId, WORKER_USER, worker],
   });
 }
 
@@ -63,7 +74,7 @@ WHERE k.destroyed_at IS NULL AND k.master_key_id <> $1 AND ($2::uuid IS NULL OR 
   return allRows(result, TenantKey);
 }
 
-/** Replaces what wraps a key. False: it was rewrapped or destroyed meanwhile, and nothing was changed. */
+/** Replaces what wraps a key, and tells its owner's audit log. False: it was rewrapped or destroyed meanwhile, and nothing was changed. */
 export async function rewrapTenantKey(
   q: Queryable,
   key: {
@@ -72,13 +83,37 @@ export async function rewrapTenantKey(
     readonly masterKeyId: string;
     readonly fromMasterKeyId: string;
   },
+  by: CommandLineAuthor,
 ): Promise<boolean> {
   const result = await q.query({
-    text: `UPDATE tenant_keys SET wrapped = $2, master_key_id = $3, rewrapped_at = now()
-WHERE id = $1 AND master_key_id = $4 AND destroyed_at IS NULL`,
-    values: [key.id, Buffer.from(key.wrapped), key.masterKeyId, key.fromMasterKeyId],
+    text: `WITH rewrapped AS (
+  UPDATE tenant_keys SET wrapped = $2, master_key_id = $3, rewrapped_at = now()
+  WHERE id = $1 AND master_key_id = $4 AND destroyed_at IS NULL RETURNING id, tenant_id, source_id)
+INSERT INTO audit_log (user_id, action, tenant_id, source_id, ip, before, after)
+SELECT $5::text, 'data-key.rewrap', tenant_id, source_id, inet_client_addr(), $6::jsonb, $7::jsonb FROM rewrapped`,
+    values: [
+      key.id,
+      Buffer.from(key.wrapped),
+      key.masterKeyId,
+      key.fromMasterKeyId,
+      COMMAND_LINE_USER,
+      jsonb({ keyId: key.id, masterKeyId: key.fromMasterKeyId }),
+      jsonb({ keyId: key.id, masterKeyId: key.masterKeyId, ...by }),
+    ],
   });
   return result.rowCount === 1;
+}
+
+/** Notes, among what is no tenant's, that a rotation came to its end; each key that it rewrapped is in its owner's log. */
+export async function noteRotation(
+  q: Queryable,
+  rotation: { readonly masterKeyId: string; readonly rewrapped: number; readonly failed: number },
+  by: CommandLineAuthor,
+): Promise<void> {
+  await q.query({
+    text: `INSERT INTO audit_log (user_id, action, ip, after) VALUES ($1, 'keys.rotate', inet_client_addr(), $2)`,
+    values: [COMMAND_LINE_USER, jsonb({ ...rotation, ...by })],
+  });
 }
 
 const MasterKeyUse = z.object({ masterKeyId: z.string(), keys: Int8 });
