@@ -60,6 +60,8 @@ test("a source that is set up is captured, and torn down it has neither slot nor
     { reason: "capture_off", tenantKey: null, epoch: 1 },
   ]);
   expect(await getCaptureState(fixture.db.system, fixture.sourceId)).toMatchObject({ status: "off", worker: null });
+  const [stopped] = (await listAuditEntries(fixture.db.system, null, { action: "capture.stop" })).items;
+  expect(stopped).toMatchObject({ userId: "olga", before: { epoch: 1 }, after: { worker: "test-worker" } });
 });
 
 test("a table whose updates would fail is refused, with what to run, and nothing is changed", async () => {
