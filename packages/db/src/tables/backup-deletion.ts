@@ -89,12 +89,13 @@ RETURNING ${BACKUP_COLUMNS}`,
 const Purgeable = z.object({ id: z.uuid(), tenantId: z.uuid(), sourceId: z.uuid() });
 export type PurgeableBackup = z.infer<typeof Purgeable>;
 
-// Past its tenant's grace; nothing that is still stored stands on it; no restore reads it. The rows without settings have
-// the default that the table gives.
+// Past its tenant's grace; nothing that is still stored, or still to be made, stands on it; no restore reads it. The rows
+// without settings have the default that the table gives.
 const PURGEABLE = `b.deleted_at IS NOT NULL AND b.purged_at IS NULL
   AND (b.purge_started_at IS NOT NULL OR b.deleted_at <= now() - interval '1 hour' *
     coalesce((SELECT s.deleted_backup_grace_hours FROM tenant_settings s WHERE s.tenant_id = b.tenant_id), 168))
-  AND NOT EXISTS (SELECT FROM backup_jobs d WHERE (d.parent_backup_id = b.run_id OR d.base_backup_id = b.run_id) AND d.purged_at IS NULL)
+  AND NOT EXISTS (SELECT FROM backup_jobs d JOIN runs dr ON dr.id = d.run_id
+    WHERE (d.parent_backup_id = b.run_id OR d.base_backup_id = b.run_id) AND d.purged_at IS NULL AND dr.status NOT IN ('failed', 'cancelled'))
   AND NOT EXISTS (SELECT FROM restore_jobs j JOIN runs r ON r.id = j.run_id
     WHERE j.backup_id = b.run_id AND r.status IN ('awaiting_approval', 'queued', 'running'))`;
 

@@ -216,6 +216,21 @@ describe("deleting a backup", () => {
     expect(await beginPurge(system, parent)).toBe(true);
   });
 
+  test("one that failed stands on nothing: it does not keep the objects of its parent for ever", async () => {
+    const { system } = control.db;
+    const parent = await madeBackup();
+    const child = await control.queuedBackup({ parentBackupId: parent });
+    const purgeable = async (): Promise<boolean> => {
+      await control.database.pool.query("UPDATE backup_jobs SET deleted_at = '2020-01-01' WHERE run_id = $1", [parent]);
+      return (await listPurgeable(system, 500)).some(({ id }) => id === parent);
+    };
+    // Both asked at the same moment: it is still to be made.
+    expect(await purgeable()).toBe(false);
+    await requestCancel(system, child);
+    expect(await purgeable()).toBe(true);
+    expect(await beginPurge(system, parent)).toBe(true);
+  });
+
   test("its objects stay while a restore reads them", async () => {
     const { system } = control.db;
     const { tenantId, sourceId } = control;
