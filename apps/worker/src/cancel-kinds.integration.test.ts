@@ -94,6 +94,28 @@ test("each kind that asks a source, when that has fallen silent; and each while 
     expect(ms, `${what}: ${JSON.stringify(took)} ${output()}`).toBeLessThan(WITHIN_MS);
 });
 
+test("one whose source falls silent in the middle of a statement, so that no cancel request arrives either", async () => {
+  const at = await shop("cancel-silent");
+  const proxy = await proxyTo(at.source.url);
+  startWorkerProcess(at, { sourceUrl: proxy.through(at.source.url), graceMs: 0 });
+  const holder = await at.source.pool.connect();
+  onTestFinished(() => holder.release());
+  await holder.query("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE");
+  const { id } = await at.ask({ kind: "backup" });
+  await vi.waitFor(
+    async () => {
+      const { rowCount } = await at.source.pool.query(
+        "SELECT FROM pg_stat_activity WHERE application_name LIKE 'rowback%' AND wait_event_type = 'Lock' AND datname = current_database()",
+      );
+      expect(rowCount).toBeGreaterThan(0);
+    },
+    { timeout: 20_000, interval: 20 },
+  );
+  proxy.blackhole();
+  expect(await cancelHanging(at, { id })).toBeLessThan(WITHIN_MS);
+  await holder.query("ROLLBACK");
+});
+
 describe.skipIf(testS3() === null)("each kind that reads the store", () => {
   test("when that has fallen silent", { timeout: 60_000 }, async () => {
     const settings = testS3();

@@ -56,7 +56,8 @@ export async function startTcpProxy(target: { host?: string; port: number }): Pr
   const pairs = new Set<() => void>();
   let letPass = (): void => {};
 
-  const server = createServer((client: Socket) => {
+  // Half-open, as a network is: who ends its own side of a silent connection hears of nobody who has ended the other.
+  const server = createServer({ allowHalfOpen: true }, (client: Socket) => {
     if (weather.refusing) {
       client.resetAndDestroy();
       return;
