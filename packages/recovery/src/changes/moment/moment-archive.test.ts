@@ -7,10 +7,11 @@ import { MemoryStore } from "../../archive/testing/memory-store.ts";
 import { testManifest } from "../../archive/testing/written-backup.ts";
 import { RecoveryError } from "../../errors.ts";
 import { tableLabel } from "../../postgres/tenancy.ts";
+import type { Relation } from "../log/segment-index.ts";
 import { changeSpan, type KnownLimit } from "./change-span.ts";
 import { momentOf } from "./moment-archive.ts";
 import { MomentLog } from "./moment-log.ts";
-import { KEYS, type RandomHistory, RELATIONS, randomHistory } from "./testing/random-history.ts";
+import { ITEMS, KEYS, PARTS, type RandomHistory, RELATIONS, randomHistory } from "./testing/random-history.ts";
 import { storeSegments } from "./testing/scripted-log.ts";
 
 const TENANT = "a";
@@ -79,6 +80,24 @@ test("reading that gives other rows than opening did is never taken for the mome
   await expect(rowsOf(moment)).rejects.toMatchObject({ code: "change_log_damaged" });
 });
 
+test("a row that went to another tenant is refused where rows hang on it, which went with it unwritten; else it is just gone", async () => {
+  const rows = { items: [["big", "1", "a", "note"]], parts: [["10", "1", "x"]], notes: [], bag: [] };
+  const moved = (relation: Relation, row: string[]): Pick<RandomHistory, "transactions" | "states"> => ({
+    states: [{ pgSnapshot: "10:10:", rows: { [TENANT]: rows } }],
+    transactions: [
+      { lsn: 16n, xid: 11n, at: 1n, lines: [{ tenant: null, relation, op: "M", seq: 0, row, movedTo: "b" }] },
+    ],
+  });
+  const open = async (history: Pick<RandomHistory, "transactions" | "states">): Promise<BackupArchive> =>
+    momentOf(archiveOf(history, 0), await openLog(history, 0, limitOf(history, 1, "lsn")));
+  await expect(open(moved(ITEMS, ["\\U", "1", "\\U", "\\U"]))).rejects.toMatchObject({
+    code: "moment_unreachable",
+    message: expect.stringContaining("app.items"),
+  });
+  const left = await rowsOf(await open(moved(PARTS, ["10", "\\U", "\\U"])));
+  expect(left).toMatchObject({ "app.parts": [], "app.items": ["big\t1\ta\tnote"] });
+});
+
 test("a block that was altered, or a segment that is gone, is noticed and named", async () => {
   const history = randomHistory(7, 20);
   const store = new MemoryStore();
@@ -111,7 +130,7 @@ function refusal(error: unknown): RecoveryError {
   throw error;
 }
 
-function limitOf(history: RandomHistory, moment: number, kind: string): KnownLimit {
+function limitOf(history: Pick<RandomHistory, "transactions" | "states">, moment: number, kind: string): KnownLimit {
   const last = history.transactions[moment - 1] ?? { lsn: 0n, at: 0n };
   if (kind === "lsn") return { kind: "lsn", lsn: last.lsn.toString(16).padStart(16, "0") };
   if (kind === "time") return { kind: "time", at: last.at.toString() };
@@ -132,7 +151,7 @@ async function openLog(
 }
 
 /** The backup of a state. */
-function archiveOf(history: RandomHistory, at: number): BackupArchive {
+function archiveOf(history: Pick<RandomHistory, "states">, at: number): BackupArchive {
   const rows = history.states[at]?.rows[TENANT] ?? {};
   const tables: Manifest["tables"] = RELATIONS.map(({ table, scope, columns }) => ({
     table,
