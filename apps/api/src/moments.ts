@@ -5,17 +5,21 @@ import {
   listEpochs,
   listGaps,
   listMomentBases,
+  listProtectedTables,
   type Tenant,
   type TenantClient,
 } from "@rowback/db";
 import type { RunMoment } from "@rowback/jobs";
 import {
+  gapsOf,
   isoOfMicros,
   type MomentTarget,
   type Reach,
   rangesOf,
   reachesOf,
   resolveMoment,
+  TableScope,
+  tableLabel,
   type WindowGap,
 } from "@rowback/recovery/plans";
 import { z } from "zod";
@@ -35,11 +39,26 @@ export async function chooseMoment(
   tables: readonly string[] | null,
   now: Date,
 ): Promise<ChosenMoment> {
-  const { tenant, reaches } = await readReaches(client, tables);
+  const { tenant, reaches } = await readReaches(client, await tablesFelt(client, tables));
   const point = "restorePoint" in target ? await getRestorePoint(client, target.restorePoint) : null;
   if ("restorePoint" in target && point === null) throw notFound("restore point");
   const { base, epoch, limit } = resolveMoment({ target, pointLsn: point?.lsn ?? null, reaches, now });
   return { tenant, backupId: base.backupId, moment: { asked: { ...target }, limit, epoch } };
+}
+
+/** Chosen tables, and those that tell whose their rows are: a gap of one of them is a gap. Null: of any table, also where that is not known. */
+async function tablesFelt(client: TenantClient, tables: readonly string[] | null): Promise<string[] | null> {
+  const tenant = tables === null ? null : await getTenant(client, client.tenantId);
+  if (tables === null || tenant === null) return null;
+  const discovered = await listProtectedTables(client, tenant.sourceId);
+  const scopes = new Map(discovered.map(({ schemaName, tableName, scope }) => [`${schemaName}.${tableName}`, scope]));
+  const felt = new Set(tables);
+  for (const table of tables) {
+    const scope = TableScope.safeParse(scopes.get(table));
+    if (!scope.success) return null;
+    if (scope.data.kind === "via") for (const { to } of scope.data.path) felt.add(tableLabel(to));
+  }
+  return [...felt];
 }
 
 /** Where a row's history begins: the oldest base of the unbroken log that goes on to now. Throws `moment_unreachable`. */
@@ -82,7 +101,7 @@ async function readReaches(
     ...gap,
     table: schemaName === null ? null : `${schemaName}.${tableName}`,
   }));
-  return { tenant, reaches: reachesOf({ bases, epochs, gaps, tables }), gaps };
+  return { tenant, reaches: reachesOf({ bases, epochs, gaps, tables }), gaps: gapsOf(gaps, tables) };
 }
 
 const Micros = z.string().meta({ description: "ISO 8601 with microseconds, by the source's clock." });
@@ -116,9 +135,13 @@ export const RecoveryWindowView = z
   .meta({ id: "RecoveryWindow" });
 export type RecoveryWindowView = z.infer<typeof RecoveryWindowView>;
 
-/** The tenant's recovery window as of now. */
-export async function readRecoveryWindow(client: TenantClient, now: Date): Promise<RecoveryWindowView> {
-  const { tenant, reaches, gaps } = await readReaches(client, null);
+/** The recovery window of the tenant, or of some of its tables (`schema.table`; null: all), as of now. */
+export async function readRecoveryWindow(
+  client: TenantClient,
+  tables: readonly string[] | null,
+  now: Date,
+): Promise<RecoveryWindowView> {
+  const { tenant, reaches, gaps } = await readReaches(client, await tablesFelt(client, tables));
   const usable = reaches.filter(({ epoch }) => epoch !== null);
   const ranges = rangesOf(usable);
   const state = await getCaptureStatus(client, tenant.sourceId);

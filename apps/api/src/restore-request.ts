@@ -1,7 +1,7 @@
 import { type Backup, type ControlDatabase, getRestore, getSource, type Restore, type TenantClient } from "@rowback/db";
 import type { RestorePreviewParams, RunMoment } from "@rowback/jobs";
 import { RecoveryError } from "@rowback/recovery/errors";
-import { MomentTarget } from "@rowback/recovery/plans";
+import { MomentTarget, namedTables } from "@rowback/recovery/plans";
 import { z } from "zod";
 import type { TenantCaller } from "./auth/caller.ts";
 import { readableBackup } from "./backup-state.ts";
@@ -100,17 +100,18 @@ export async function chosenTarget(
 }
 
 /** The tables that a moment is asked of, by the newest base's names; null: all, or there is no base to know them by. */
-async function chosenLabels(client: TenantClient, wish: PreviewRestore): Promise<string[] | null> {
-  if (wish.tables === null && wish.keys === null) return null;
+export async function chosenLabels(
+  client: TenantClient,
+  wish: Pick<PreviewRestore, "tables" | "keys">,
+): Promise<string[] | null> {
+  if (namedTables(wish) === null) return null;
   const newest = await newestBase(client);
-  if (newest === null) return null;
-  const { tables, keys } = chosenRows(wish, tablesOfBackup(await readableBackup(client, newest)));
-  return [...(tables ?? []), ...(keys ?? []).map(({ table }) => table)];
+  return newest === null ? null : namedTables(chosenRows(wish, tablesOfBackup(await readableBackup(client, newest))));
 }
 
 /** The chosen tables and keys by the backup's own names. */
 function chosenRows(
-  { tables, keys }: PreviewRestore,
+  { tables, keys }: Pick<PreviewRestore, "tables" | "keys">,
   known: readonly KnownTable[],
 ): Pick<RestorePreviewParams, "tables" | "keys"> {
   const keyed =

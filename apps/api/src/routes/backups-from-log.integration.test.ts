@@ -10,6 +10,8 @@ beforeAll(async () => {
 afterAll(() => api.close());
 
 const post = (tenant: TestTenant, body: object) => api.call("POST", "/v1/backups", { user: tenant.owner, body });
+const change = (id: string, set: string) =>
+  api.db.system.query({ text: `UPDATE backup_jobs SET ${set} WHERE run_id = $1`, values: [id] });
 const get = async (tenant: TestTenant, path: string) => (await api.call("GET", path, { user: tenant.owner })).json();
 
 test("an incremental backup goes on from the newest one, a synthetic full from the one that is named; both say what they stand on", async () => {
@@ -61,8 +63,16 @@ test("what can't be made is refused with what to change, and makes no run", asyn
   expect(await refused({ type: "incremental" }, 422, "moment_unreachable")).toContain(before);
   const some = await backupAt(api, tenant, 5, 120, { tables: ["orders"] });
   await refused({ type: "incremental", parent: some }, 409, "conflict");
+  const preRestore = await backupAt(api, tenant, 6, 125);
+  await change(preRestore, "purpose = 'pre_restore'");
+  expect(await refused({ type: "incremental", parent: preRestore }, 409, "conflict")).toContain("before a restore");
   const full = await backupAt(api, tenant, 10, 150);
   await refused({ type: "incremental", tables: ["orders"] }, 400, "invalid_request");
+  const onFull = await backupAt(api, tenant, 12, 160, { type: "incremental" });
+  // No request leads there; a hand in the database does.
+  await change(full, "deleted_at = now()");
+  expect(await refused({ type: "incremental", parent: onFull }, 422, "chain_broken")).toContain(full);
+  await change(full, "deleted_at = NULL");
   await refused({ type: "full", parent: full }, 400, "invalid_request");
   await refused({ type: "incremental", parent: crypto.randomUUID() }, 404, "not_found");
   const queued = runOf(await post(tenant, {})).id;

@@ -1,4 +1,11 @@
-import { claimRun, getRestore, getTenant, insertGaps, succeedRestorePointRun } from "@rowback/db";
+import {
+  claimRun,
+  getRestore,
+  getTenant,
+  insertGaps,
+  replaceProtectedTables,
+  succeedRestorePointRun,
+} from "@rowback/db";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { at, backupAt, capturedTenant, iso, lsn } from "../testing/captured-tenant.ts";
 import { runOf, startTestApi, type TestApi, type TestTenant } from "../testing/test-api.ts";
@@ -55,6 +62,51 @@ test("the window shows ranges, gaps, bases and freshness; of a source without a 
   const other = await api.tenant();
   const empty = await api.call("GET", "/v1/recovery-window", { user: other.owner });
   expect(empty.json()).toMatchObject({ ranges: [], gaps: [], bases: [], freshness: null });
+});
+
+test("a gap counts for its table and for those whose rows it tells; the window of chosen tables and a preview of them agree", async () => {
+  const tenant = await captured(50);
+  await backup(tenant, 10, 150);
+  const viaItems = {
+    kind: "via",
+    path: [{ constraint: "fk", to: { schema: "public", name: "items" }, columns: ["item"], referenced: ["id"] }],
+    column: "tenant_id",
+  };
+  const direct = { kind: "direct", column: "tenant_id" };
+  const gap = async (tableName: string, minute: number): Promise<void> =>
+    insertGaps(api.db.system, [
+      {
+        ...{ sourceId: tenant.sourceId, epoch: 1, reason: "table_rewritten", tenantKey: null, schemaName: "public" },
+        ...{ tableName, beginsLsn: lsn(minute), beginsAt: at(minute), causeXid: 200n },
+        objectKey: `gap of ${tenant.id} ${tableName}`,
+      },
+    ]);
+  await gap("items", 20);
+  await gap("elsewhere", 15);
+  const until = async (tables: readonly string[]): Promise<[string | undefined, number]> => {
+    const query = tables.map((table) => `tables=${table}`).join("&");
+    const window = await api.call("GET", `/v1/recovery-window?${query}`, { user: tenant.owner });
+    expect(window.statusCode, window.body).toBe(200);
+    const preview = await ask(tenant, { time: iso(25) }, tables.length === 0 ? {} : { tables });
+    return [window.json().ranges.at(-1)?.to, preview.statusCode];
+  };
+  const scopes = (orders: object): Promise<void> =>
+    replaceProtectedTables(api.db.system, tenant.sourceId, [
+      { schemaName: "public", tableName: "orders", scope: orders },
+      { schemaName: "public", tableName: "items", scope: direct },
+    ]);
+  await scopes(direct);
+  expect(await until([])).toEqual([micros(15), 422]);
+  expect(await until(["orders"])).toEqual([micros(50), 202]);
+  expect(await until(["public.items"])).toEqual([micros(20), 422]);
+  expect(await until(["orders", "items"])).toEqual([micros(20), 422]);
+  await scopes(viaItems);
+  expect(await until(["orders"])).toEqual([micros(20), 422]);
+  // What tells whose the rows are is not known: any gap counts.
+  await replaceProtectedTables(api.db.system, tenant.sourceId, []);
+  expect(await until(["orders"])).toEqual([micros(15), 422]);
+  const unknown = await api.call("GET", "/v1/recovery-window?tables=nowhere", { user: tenant.owner });
+  expect([unknown.statusCode, unknown.json().code]).toEqual([400, "unknown_table"]);
 });
 
 test("a preview of a moment records its base and what it aims at", async () => {

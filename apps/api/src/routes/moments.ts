@@ -20,20 +20,28 @@ import { plainText } from "../plain-text.ts";
 import { notFound } from "../problem.ts";
 import { PageQuery, PROBLEMS, pageSchema } from "../responses.ts";
 import { RestorePointView, toRestorePointView } from "../restore-point-view.ts";
+import { chosenLabels } from "../restore-request.ts";
 import { RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders } from "../run-start.ts";
-import { selectTables } from "../table-selection.ts";
+import { selectTables, TableNames } from "../table-selection.ts";
 import { type AskedRun, answerTenantRun, type BegunRun } from "../tenant-run.ts";
 
 const CreateRestorePoint = z.strictObject({ name: plainText(200) });
 
+/** What a query names once or several times. */
+const listed = <T extends z.ZodType>(list: T) =>
+  z.preprocess((given) => (typeof given === "string" ? [given] : given), list);
+
+const WindowQuery = z.strictObject({
+  tables: listed(TableNames.nullable().default(null)).meta({
+    description: "The window of these tables alone, as a restore of them has it; once for each. Left out: of all.",
+  }),
+});
+
 const HistoryQuery = z.strictObject({
   table: plainText(130).meta({ description: "`table` or `schema.table`, unquoted." }),
-  key: z
-    .preprocess(
-      (given) => (typeof given === "string" ? [given] : given),
-      z.array(z.string().max(10_000)).min(1).max(32),
-    )
-    .meta({ description: "The row's key; once for each of its columns, in the key's order, as PostgreSQL prints it." }),
+  key: listed(z.array(z.string().max(10_000)).min(1).max(32)).meta({
+    description: "The row's key; once for each of its columns, in the key's order, as PostgreSQL prints it.",
+  }),
   limit: PageQuery.limit,
   cursor: PageQuery.cursor,
 });
@@ -48,10 +56,15 @@ export function momentRoutes(api: ApiContext): FastifyPluginAsyncZod {
         schema: {
           tags: ["moments"],
           summary: "The moments the tenant can be brought back to, the gaps, and how far the capture is behind",
+          querystring: WindowQuery,
           response: { 200: RecoveryWindowView, ...PROBLEMS },
         },
       },
-      (request) => withTenant(db, tenantCallerOf(request).tenantId, (client) => readRecoveryWindow(client, new Date())),
+      (request) =>
+        withTenant(db, tenantCallerOf(request).tenantId, async (client) => {
+          const tables = await chosenLabels(client, { tables: request.query.tables, keys: null });
+          return readRecoveryWindow(client, tables, new Date());
+        }),
     );
 
     app.post(

@@ -9,6 +9,7 @@ import {
   openMoment,
   type SegmentPlace,
 } from "@rowback/recovery";
+import { namedTables } from "@rowback/recovery/plans";
 import { chainOf } from "./chain-links.ts";
 
 /** What a restore's run brings back, where that is more than one backup: the moment behind it, or the chain below it. */
@@ -20,8 +21,10 @@ export function targetOf(
 ): OpenTarget | undefined {
   if (moment === null) return base.type === "incremental" ? chainTarget(control, tenant, base) : undefined;
   const { limit, epoch } = moment;
-  return (ctx) =>
-    openMoment(ctx, { ...baseOf(tenant, base), limit, segments: segmentsOf(control, tenant, epoch, limit) });
+  return (ctx, request) => {
+    const segments = segmentsOf(control, tenant, epoch, limit);
+    return openMoment(ctx, { ...baseOf(tenant, base), limit, segments, tables: namedTables(request) });
+  };
 }
 
 /** An incremental backup, opened on all that it stands on. */

@@ -22,11 +22,11 @@ export interface Shop extends WorkerFixture {
   /** The same, of another database with these tables. */
   rowsIn(database: TestDatabase, tenant: string): Promise<string>;
   backup(): Promise<Run>;
-  /** `where`: a moment behind the backup, another database. Returns the queued run. */
+  /** `where`: a moment behind the backup, another database, chosen tables. Returns the queued run. */
   askPreview(
     backupId: string,
     mode?: "exact" | "missing_only",
-    where?: Partial<Pick<RestorePreviewParams, "moment" | "targetSourceId">>,
+    where?: Partial<Pick<RestorePreviewParams, "moment" | "targetSourceId" | "tables">>,
   ): Promise<Run>;
   /** The same, and waits for its success. */
   preview(...wish: Parameters<Shop["askPreview"]>): Promise<Run>;

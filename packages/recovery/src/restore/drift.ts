@@ -4,7 +4,7 @@ import type { Catalog, CatalogColumn, CatalogTable } from "../postgres/catalog-t
 import type { DiscoveredTable } from "../postgres/discovery.ts";
 import { tenantSchema } from "../postgres/scope-sql.ts";
 import { type TableScope, type Tenancy, tableLabel } from "../postgres/tenancy.ts";
-import type { RestoreRequest, SchemaDrift } from "./plan.ts";
+import { namedTables, type RestoreRequest, type SchemaDrift } from "./plan.ts";
 
 /** One table of the backup beside the live table it is to be restored into. */
 export interface ComparedTable {
@@ -59,7 +59,7 @@ export function compareSchemas(
     if (scope === null || scope.kind === "shared" || found.some((one) => one.blocking)) continue;
     tables.push(mapTable(label, archived, table, scope, chosenKeys(manifest, archived, table, request)));
   }
-  if (request.tables === null && request.keys === null) {
+  if (namedTables(request) === null) {
     const schema = tenantSchema(tenancy, request.tenantKey);
     drift.push(
       ...addedTables(
@@ -76,8 +76,8 @@ function chooseTables(
   manifest: Pick<Manifest, "tables">,
   request: Pick<RestoreRequest, "tables" | "keys">,
 ): ManifestTable[] {
-  if (request.tables === null && request.keys === null) return [...manifest.tables];
-  const names = [...(request.tables ?? []), ...(request.keys ?? []).map((keys) => keys.table)];
+  const names = namedTables(request);
+  if (names === null) return [...manifest.tables];
   const wanted = new Set(names.map((name) => resolveName(manifest, name)));
   return manifest.tables.filter((archived) => wanted.has(archived));
 }

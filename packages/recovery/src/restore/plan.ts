@@ -37,6 +37,11 @@ export const RestoreRequest = z.object({
 });
 export type RestoreRequest = z.infer<typeof RestoreRequest>;
 
+/** The tables that a request names; null: it is of all of them. */
+export function namedTables({ tables, keys }: Pick<RestoreRequest, "tables" | "keys">): string[] | null {
+  return tables === null && keys === null ? null : [...(tables ?? []), ...(keys ?? []).map(({ table }) => table)];
+}
+
 /** What the caller has seen; an apply whose world differs changes nothing and fails with `plan_stale`. */
 export const RestoreExpectation = z.union([
   z.object({ planDigest: Sha256 }),

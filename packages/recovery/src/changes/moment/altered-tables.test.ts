@@ -12,6 +12,11 @@ import { type ScriptedTransaction, storeSegments } from "./testing/scripted-log.
 
 const TABLE = { schema: "app", name: "flex" };
 const SCOPE = { kind: "direct" as const, column: "tenant_id" };
+const OF_FLEX = {
+  kind: "via" as const,
+  path: [{ constraint: "fk", to: TABLE, columns: ["a"], referenced: ["id"] }],
+  column: "tenant_id",
+};
 
 function relation(...columns: readonly (readonly [string, number, string?])[]): Relation {
   return {
@@ -40,11 +45,15 @@ const LOG: readonly ScriptedTransaction[] = [
   },
 ];
 
-async function at(limit: KnownLimit, base = "10:10:"): Promise<{ columns: string; rows: string[] }> {
+async function open(limit: KnownLimit, base: string, tables: readonly string[] | null = null): Promise<BackupArchive> {
   const store = new MemoryStore();
   const places = await storeSegments(store, LOG);
   const log = await MomentLog.open(store, places, { tenantKey: "a", span: changeSpan(base, limit) });
-  const moment = await momentOf(backup(), log);
+  return await momentOf(backup(), log, { tables });
+}
+
+async function at(limit: KnownLimit, base = "10:10:"): Promise<{ columns: string; rows: string[] }> {
+  const moment = await open(limit, base);
   const [table] = moment.manifest.tables;
   const pieces: Buffer[] = [];
   for await (const piece of moment.readTable(TABLE)) pieces.push(piece);
@@ -58,17 +67,18 @@ function backup(): BackupArchive {
   const text = Buffer.from("1\ta\tx\n");
   const sum = new FingerprintSum();
   sum.addText(text);
-  const table: ManifestTable = {
-    table: TABLE,
-    scope: SCOPE,
+  const table = (name: string, scope: ManifestTable["scope"]): ManifestTable => ({
+    table: { schema: "app", name },
+    scope,
     columns: FIRST.columns.map(({ name, type }, n) => ({ name, type, attnum: n + 1, notNull: false, identity: null })),
     key: ["id"],
     rawBytes: text.length,
     fingerprint: sum.result(),
     ranges: [],
-  };
+  });
+  const tables = [table("flex", SCOPE), table("calm", SCOPE), table("parts", OF_FLEX)];
   return {
-    manifest: { ...testManifest([table], []), tenantKey: "a" },
+    manifest: { ...testManifest(tables, []), tenantKey: "a" },
     manifestSha256: "0".repeat(64),
     readTable: async function* () {
       yield text;
@@ -100,4 +110,16 @@ test("a moment about which the columns changed is refused, and both its sides ar
 test("a base that shows the transaction has its columns already, whatever the moment", async () => {
   // Its rows would have them, too; here it is seen that nothing is refused.
   expect((await at(lsn(0x15fn), "13:13:")).columns).toBe("id:1 tenant_id:2 a:3");
+});
+
+test("a table that is not asked for refuses nothing, unless it tells whose rows of one that is are", async () => {
+  const calm = await open(lsn(0x130n), "10:10:", ["app.calm"]);
+  expect(calm.manifest.tables.map(({ table }) => table.name)).toEqual(["calm"]);
+  for (const tables of [["app.flex"], ["app.calm", "app.flex"], ["app.parts"], ["app.later"], null])
+    await expect(open(lsn(0x130n), "10:10:", tables), String(tables)).rejects.toMatchObject({
+      code: "moment_unreachable",
+    });
+  const parts = await open(lsn(0x160n), "10:10:", ["app.parts"]);
+  expect(parts.manifest.tables.map(({ table }) => table.name)).toEqual(["parts"]);
+  await expect(parts.readTable(TABLE)[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: "unknown_table" });
 });

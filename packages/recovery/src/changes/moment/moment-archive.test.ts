@@ -88,12 +88,19 @@ test("a row that went to another tenant is refused where rows hang on it, which 
       { lsn: 16n, xid: 11n, at: 1n, lines: [{ tenant: null, relation, op: "M", seq: 0, row, movedTo: "b" }] },
     ],
   });
-  const open = async (history: Pick<RandomHistory, "transactions" | "states">): Promise<BackupArchive> =>
-    momentOf(archiveOf(history, 0), await openLog(history, 0, limitOf(history, 1, "lsn")));
-  await expect(open(moved(ITEMS, ["\\U", "1", "\\U", "\\U"]))).rejects.toMatchObject({
-    code: "moment_unreachable",
-    message: expect.stringContaining("app.items"),
-  });
+  const open = async (
+    history: Pick<RandomHistory, "transactions" | "states">,
+    tables: readonly string[] | null = null,
+  ): Promise<BackupArchive> =>
+    momentOf(archiveOf(history, 0), await openLog(history, 0, limitOf(history, 1, "lsn")), { tables });
+  const item = moved(ITEMS, ["\\U", "1", "\\U", "\\U"]);
+  for (const tables of [null, ["app.parts"], ["app.items", "app.parts"]])
+    await expect(open(item, tables)).rejects.toMatchObject({
+      code: "moment_unreachable",
+      message: expect.stringContaining("app.items"),
+    });
+  expect(await rowsOf(await open(item, ["app.items"]))).toEqual({ "app.items": [] });
+  expect(await rowsOf(await open(item, ["app.notes"]))).toEqual({ "app.notes": [] });
   const left = await rowsOf(await open(moved(PARTS, ["10", "\\U", "\\U"])));
   expect(left).toMatchObject({ "app.parts": [], "app.items": ["big\t1\ta\tnote"] });
 });

@@ -16,6 +16,8 @@ import { planTable, type TableMoment } from "./table-moment.ts";
 export const MOST_HELD_BYTES = 64 * 1_048_576;
 
 export interface MomentOptions {
+  /** `schema.table` of what the archive is to hold; null, or not told: all of the tenant's. */
+  readonly tables?: readonly string[] | null | undefined;
   /** In bytes of lines; MOST_HELD_BYTES unless told. */
   readonly mostHeldBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -23,9 +25,10 @@ export interface MomentOptions {
 
 /**
  * The tenant at a moment, as if a backup had been taken then: reads as a backup does, so that preview, apply, undo and verification need not
- * know the difference. Every table that has changes is folded once on opening, to know its rows' number and fingerprint.
+ * know the difference. Every table that has changes is folded once on opening, to know its rows' number and fingerprint. Where tables are
+ * chosen, what stands against another one does not matter, unless it tells whose rows of a chosen one are.
  *
- * @throws RecoveryError `change_log_damaged`, `schema_drift`, `archive_damaged`, `store_*`, `cancelled`
+ * @throws RecoveryError `moment_unreachable`, `change_log_damaged`, `schema_drift`, `archive_damaged`, `store_*`, `cancelled`
  */
 export async function momentOf(
   base: BackupArchive,
@@ -34,23 +37,45 @@ export async function momentOf(
 ): Promise<BackupArchive> {
   const { tenantId } = base.manifest;
   try {
-    const moment = new MomentArchive(base, log, await planTables(base, log, options.mostHeldBytes ?? MOST_HELD_BYTES));
-    await moment.measure(options.signal);
+    const chosen = chooseTables(base.manifest, options.tables ?? null);
+    const plans = await planTables(base, log, chosen, options.mostHeldBytes ?? MOST_HELD_BYTES);
+    const moment = new MomentArchive(base, log, plans);
+    await moment.measure(chosen, options.signal);
     return moment;
   } catch (error) {
     throw toRecoveryError(error, { tenantId, signal: options.signal });
   }
 }
 
+/** Which tables matter, by label. */
+interface ChosenTables {
+  /** Whether the archive is to hold the table. */
+  readonly holds: (label: string) => boolean;
+  /** Whether rows of a table that it is to hold are the tenant's because they refer to rows of this one. */
+  readonly leanOn: (label: string) => boolean;
+}
+
+function chooseTables({ tables }: Manifest, wanted: readonly string[] | null): ChosenTables {
+  const named = new Set(wanted);
+  const known = new Set(tables.map(({ table }) => tableLabel(table)));
+  // Whose rows of a table are that the base does not have is not known yet.
+  const isAll = wanted === null || wanted.some((label) => !known.has(label));
+  const holds = (label: string): boolean => wanted === null || named.has(label);
+  const held = isAll ? tables : tables.filter(({ table }) => holds(tableLabel(table)));
+  return { holds, leanOn: (label) => held.some(({ scope }) => leadsTo(scope, label)) };
+}
+
 async function planTables(
   base: BackupArchive,
   log: TableChanges,
+  chosen: ChosenTables,
   mostHeldBytes: number,
 ): Promise<Map<string, TableMoment>> {
   const known = new Map(base.manifest.tables.map((table) => [tableLabel(table.table), table]));
   const plans = new Map<string, TableMoment>();
   for (const label of log.tables.map(tableLabel)) {
-    const isReferredTo = base.manifest.tables.some(({ scope }) => leadsTo(scope, label));
+    const isReferredTo = chosen.leanOn(label);
+    if (!chosen.holds(label) && !isReferredTo) continue;
     const plan = await planTable(log, { base: known.get(label) ?? null, label, isReferredTo }, mostHeldBytes);
     if (plan !== null) plans.set(label, plan);
   }
@@ -76,18 +101,20 @@ class MomentArchive implements BackupArchive {
     this.manifestSha256 = base.manifestSha256;
   }
 
-  /** Folds every table that has changes once, and sums it up. */
-  async measure(signal: AbortSignal | undefined): Promise<void> {
+  /** Folds every table that has changes once, and sums it up; also those that are only leant on, for what it may find. */
+  async measure({ holds }: ChosenTables, signal: AbortSignal | undefined): Promise<void> {
     const tables: ManifestTable[] = [];
     const { manifest } = this.#base;
     const known = new Set(manifest.tables.map(({ table }) => tableLabel(table)));
     for (const table of manifest.tables) {
-      const plan = this.#plans.get(tableLabel(table.table));
-      tables.push(plan === undefined ? { ...table, ranges: [] } : await this.#measureTable(plan, signal));
+      const label = tableLabel(table.table);
+      const plan = this.#plans.get(label);
+      const measured = plan === undefined ? { ...table, ranges: [] } : await this.#measureTable(plan, signal);
+      if (holds(label)) tables.push(measured);
     }
     // Tables that were made after the base.
     for (const plan of this.#plans.values()) {
-      if (!known.has(plan.label)) tables.push(await this.#measureTable(plan, signal));
+      if (!known.has(plan.label) && holds(plan.label)) tables.push(await this.#measureTable(plan, signal));
     }
     this.manifest = { ...manifest, tables, parts: [] };
     this.manifestSha256 = sha256(JSON.stringify({ base: this.#base.manifestSha256, tables }));

@@ -17,6 +17,7 @@ export interface MomentRequest {
   /** The log's segments that may hold something of the tenant, from this transaction on, in commit order; called once. */
   readonly segments: (fromXid: bigint) => AsyncIterable<SegmentPlace> | Iterable<SegmentPlace>;
   /** See MomentOptions. */
+  readonly tables?: readonly string[] | null | undefined;
   readonly mostHeldBytes?: number | undefined;
 }
 
@@ -31,12 +32,13 @@ export interface OpenedMoment {
 
 /**
  * The tenant at a moment, as an archive to restore from.
- * @throws RecoveryError `not_found` (a transaction that changed nothing of the tenant), `change_log_damaged`, `schema_drift`,
+ * @throws RecoveryError `not_found` (a transaction that changed nothing of the tenant), `moment_unreachable`, `change_log_damaged`, `schema_drift`,
  *   `archive_damaged`, `manifest_*`, `key_*`, `store_*`, `cancelled`
  */
 export async function openMoment(ctx: MomentContext, request: MomentRequest): Promise<BackupArchive> {
   const { base, log } = await openMomentLog(ctx, request);
-  return await momentOf(base, log, { mostHeldBytes: request.mostHeldBytes, signal: ctx.signal });
+  const { tables, mostHeldBytes } = request;
+  return await momentOf(base, log, { tables, mostHeldBytes, signal: ctx.signal });
 }
 
 /** Opens the base and reads the indexes of the log. @throws as `openMoment` */

@@ -57,8 +57,13 @@ export interface WindowInput {
 
 /** What each base reaches, in the order of the bases. Pure. */
 export function reachesOf({ bases, epochs, gaps, tables }: WindowInput): Reach[] {
-  const felt = gaps.filter(({ table }) => tables === null || table === null || tables.includes(table));
+  const felt = gapsOf(gaps, tables);
   return bases.map((base) => reachOf(base, epochs, felt));
+}
+
+/** The gaps of these tables, and those of all; null: of any table. Pure. */
+export function gapsOf<T extends Pick<WindowGap, "table">>(gaps: readonly T[], tables: readonly string[] | null): T[] {
+  return gaps.filter(({ table }) => tables === null || table === null || tables.includes(table));
 }
 
 /** A base is usable in an epoch when every transaction that it does not show began after the slot; it is of the last such epoch. */
