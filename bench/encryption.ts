@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startPostgres } from "@rowback/local-services";
@@ -29,7 +29,7 @@ const server = await startPostgres({ distribution: "debian", settings: SERVER_SE
 try {
   console.log(`loading ${options.megabytes} MB …`);
   console.log(`loaded in ${Math.round(await seconds(() => loadTenant(server.url, Number(options.megabytes))))} s`);
-  report({ bench: "encryption", ...(await compare(server.url)) });
+  report({ bench: "encryption", ...(await compare(server.url)), load_average: ratio(loadavg()[0] ?? 0, 1) });
 } finally {
   await server.stop();
   await rm(folder, { recursive: true, force: true });
