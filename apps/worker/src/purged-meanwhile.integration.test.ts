@@ -1,14 +1,16 @@
 import { beginPurge, insertRun, markPurged, type Run, softDeleteBackup } from "@rowback/db";
 import { deleteBackup } from "@rowback/recovery";
-import type { ObjectStore } from "@rowback/storage";
+import { type ObjectStore, openStore } from "@rowback/storage";
 import { expect, test } from "vitest";
 import { createHandlers } from "./handlers.ts";
+import { withLease } from "./leased-store.ts";
+import { capturedShop } from "./testing/captured-shop.ts";
 import { type Shop, shop } from "./testing/shop.ts";
 import type { WorkerOptions } from "./worker.ts";
 
-// A verification does not hold off a purge: what it can't read any more then is gone, and never "damaged".
+// Neither a verification nor a synthetic full backup holds off the purge of what it reads: what can't be read any more then is gone, and never "damaged".
 
-/** A worker to whose verifications something happens right before they open an object of this name. */
+/** A worker to which something happens right before it opens an object of this name for the first time. */
 function struckBefore(name: RegExp, strike: (store: ObjectStore) => Promise<void>): WorkerOptions {
   let struck = false;
   return {
@@ -31,8 +33,7 @@ function struckBefore(name: RegExp, strike: (store: ObjectStore) => Promise<void
         probe: (options) => store.probe(options),
         close: () => store.close(),
       };
-      const { backup_verify } = createHandlers({ ...worker, store: watched });
-      return { ...createHandlers(worker), backup_verify };
+      return createHandlers({ ...worker, store: watched, leasedStore: (holder) => withLease(watched, holder) });
     },
   };
 }
@@ -73,6 +74,20 @@ test.each([
     expect(run.error?.message).toContain(backupId);
   },
 );
+
+test("a synthetic full backup whose chain is purged right before it reads it says so, and calls nothing broken", async () => {
+  let parentId = "";
+  let purged: () => Promise<void> = async () => {};
+  const at = await capturedShop("purged-parent", { worker: struckBefore(/part-0/, () => purged()) });
+  parentId = (await at.backup()).id;
+  purged = async () => {
+    const store = openStore(at.config.store);
+    await purge(at, store, parentId).finally(() => store.close());
+  };
+  const run = await at.until((await at.askFromLog("synthetic_full", parentId)).id, "failed");
+  expect(run).toMatchObject({ attempt: 1, error: { code: "not_found", retryable: false } });
+  expect(run.error?.message).toContain(parentId);
+});
 
 test("one that loses a part while nobody deletes it is damaged", async () => {
   const at = await shop("damaged-meanwhile");

@@ -6,6 +6,7 @@ import { captureInClear } from "@rowback/recovery/plans";
 import { chainOf } from "./chain-links.ts";
 import { epochBehind, untilLogged } from "./log-reach.ts";
 import { segmentsOf } from "./moment-target.ts";
+import { whileStored } from "./stored-backup.ts";
 import { type RunTask, tenantOf, verbContext, type WorkerContext } from "./worker-context.ts";
 
 /** What a run asks for whose rows come of an earlier backup and the change log. */
@@ -33,7 +34,7 @@ export async function backUpOfLog(
   const publicationName = await publicationOf(worker, run);
   return await worker.sources.use(run.sourceId, async (pooled) => {
     if (pooled.encryption) throw captureInClear(run.sourceId);
-    return await backUpFromLog(verbContext(worker, task, pooled), {
+    const wish = {
       backupId: run.id,
       tenantId: tenant.id,
       tenantKey: tenant.key,
@@ -43,9 +44,14 @@ export async function backUpOfLog(
       catalogCache: pooled.catalogCache,
       maxStoredBytes,
       compression: worker.compression,
-      caughtUp: (lsn) => untilLogged(control, tenant, { baseId: base.id, lsn, waitMs: worker.logWaitMs, signal }),
-      segments: (fromXid, lsn) => segmentsOf(control, tenant, epoch, { kind: "lsn", lsn })(fromXid),
-    });
+      caughtUp: (lsn: string) =>
+        untilLogged(control, tenant, { baseId: base.id, lsn, waitMs: worker.logWaitMs, signal }),
+      segments: (fromXid: bigint, lsn: string) => segmentsOf(control, tenant, epoch, { kind: "lsn", lsn })(fromXid),
+    };
+    // A synthetic full one has no parent in its row, so the purge of what it is made from does not wait for it.
+    return await whileStored(worker, { id: parentBackupId, tenantId: tenant.id }, () =>
+      backUpFromLog(verbContext(worker, task, pooled), wish),
+    );
   });
 }
 

@@ -31,7 +31,7 @@ const LOOKS_DAMAGED: readonly ErrorCode[] = [
  */
 export async function whileStored<T>(
   worker: WorkerContext,
-  { id, tenantId }: Backup,
+  { id, tenantId }: Pick<Backup, "id" | "tenantId">,
   read: () => Promise<T>,
 ): Promise<T> {
   try {

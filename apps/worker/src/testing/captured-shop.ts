@@ -3,6 +3,7 @@ import { JOBS } from "@rowback/jobs";
 import { captureNames } from "@rowback/recovery";
 import { onTestFinished } from "vitest";
 import { environmentSecrets } from "../config.ts";
+import type { WorkerOptions } from "../worker.ts";
 import { askCapture, caughtUp, dropSlot } from "./capture.ts";
 import { type Shop, shop } from "./shop.ts";
 
@@ -24,23 +25,21 @@ export interface CapturedShopOptions {
   readonly watchTablesMs?: number;
   /** Connection strings of other sources, by the name in `env:…`. */
   readonly otherSources?: Readonly<Record<string, string>>;
+  readonly worker?: WorkerOptions;
 }
 
 export async function capturedShop(
   name: string,
-  { waitMs = 60_000, watchTablesMs = 200, otherSources = {} }: CapturedShopOptions = {},
+  { waitMs = 60_000, watchTablesMs = 200, otherSources = {}, worker = {} }: CapturedShopOptions = {},
 ): Promise<CapturedShop> {
   const at = await shop(name);
   const database = at.source;
   // After the worker has ended: it is closed with the fixture, which was made first.
   onTestFinished(() => dropSlot(database, captureNames(at.sourceId).slotName));
-  await at.start(
-    {},
-    {
-      capture: { ...at.config.capture, waitMs, watchTablesMs },
-      resolveSecret: environmentSecrets({ SOURCE_URL: database.url, ...otherSources }),
-    },
-  );
+  await at.start(worker, {
+    capture: { ...at.config.capture, waitMs, watchTablesMs },
+    resolveSecret: environmentSecrets({ SOURCE_URL: database.url, ...otherSources }),
+  });
   await at.until((await askCapture(at, "capture_setup")).id, "succeeded");
   const askFromLog: CapturedShop["askFromLog"] = async (type, parentBackupId, maxAttempts = JOBS.backup.attempts) => {
     const [base] = await listChain(at.db.system, parentBackupId);
