@@ -1,6 +1,10 @@
+import { execFile } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
+import { hostname } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { gunzipSync } from "node:zlib";
 import { getBackup, getTenantKey, insertRun, listAuditEntries, updateSource } from "@rowback/db";
 import { JOBS, RestoreResult } from "@rowback/jobs";
@@ -132,6 +136,22 @@ test("a rotation in the middle: old backups and new ones, with both master keys 
   const fresh = await at.backup();
   const keyIds = await Promise.all([old, fresh].map(async ({ id }) => (await getBackup(at.db.system, id))?.keyId));
   expect(new Set(keyIds).size).toBe(1);
+});
+
+test("npm run keys:rotate rewraps, and the audit log says on which machine and by whom", async () => {
+  const at = await shop("enc-rotate-command");
+  const { id } = await openKeyRing(at.db.system, parseMasterKeys(OLD), "worker-1").current({ tenantId: at.tenantId });
+  const main = fileURLToPath(new URL("keys-main.ts", import.meta.url));
+  const env = { DATABASE_URL: at.config.databaseUrl, ROWBACK_MASTER_KEY: `${NEW} ${OLD}` };
+  const { stdout } = await promisify(execFile)(process.execPath, [main, "rotate"], { env });
+  const masterKeyId = parseMasterKeys(NEW).current.id;
+  expect(JSON.parse(stdout)).toEqual({ masterKeyId, rewrapped: 1, failed: [] });
+  expect(await getTenantKey(at.db.system, { tenantId: at.tenantId })).toMatchObject({ id, masterKeyId });
+  const by = { host: hostname(), systemUser: expect.stringMatching(/./) };
+  const [rewrapped] = (await listAuditEntries(at.db.system, at.tenantId)).items;
+  expect(rewrapped).toMatchObject({ action: "data-key.rewrap", after: { keyId: id, masterKeyId, ...by } });
+  const [rotation] = (await listAuditEntries(at.db.system, null)).items;
+  expect(rotation).toMatchObject({ action: "keys.rotate", after: { masterKeyId, rewrapped: 1, failed: 0, ...by } });
 });
 
 test("a rotation without the older key says so and changes nothing", async () => {
