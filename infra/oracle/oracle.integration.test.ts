@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { z } from "zod";
 
 const MAIN = fileURLToPath(new URL("./main.ts", import.meta.url));
+const Outputs = z.object({ stdout: z.string(), stderr: z.string() });
 const Verdict = z.looseObject({
   points: z.number(),
   compared: z.number(),
@@ -22,13 +23,16 @@ test("twenty moments of a busy database come back as they were, by two judges th
   timeout: 400_000,
 }, async () => {
   const args = ["--points", "20", "--seed", "7", "--restores", "1", "--physical", "2"];
-  const { stdout } = await promisify(execFile)(process.execPath, [MAIN, ...args]);
+  // Exit code 1 comes with a verdict, too, and with the mismatches.
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [MAIN, ...args]).catch((error: unknown) =>
+    Outputs.parse(error),
+  );
   const verdict = Verdict.parse(JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? ""));
-  expect(verdict).toMatchObject({ points: 20, restored: 4, physical: 2, mismatches: 0, unexpectedRefusals: 0 });
+  expect(verdict, stderr).toMatchObject({ points: 20, restored: 4, physical: 2, mismatches: 0, unexpectedRefusals: 0 });
   const { compared, inDeclaredGap, besideSchemaChange } = verdict;
   expect(compared + inDeclaredGap + besideSchemaChange).toBe(80);
-  // Who is refused most moments proves nothing; main.ts fails on less.
-  expect(compared).toBeGreaterThanOrEqual(20);
+  // Who is refused most moments proves nothing. A row that changes its tenant may leave gaps; changes of columns leave none here.
+  expect(compared).toBeGreaterThanOrEqual(60);
   expect(verdict.schemaChanges).toBeGreaterThan(0);
   expect(verdict.captureKills).toBeGreaterThan(0);
 });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { addOperator, migrate, openControlDatabase } from "@rowback/db";
 import { freePort, type PostgresServer, startPostgres, startRedis, temporaryFolder } from "@rowback/local-services";
+import { captureNames, ddlTriggerStatement } from "@rowback/recovery";
 import { createSigner } from "fast-jwt";
 import { z } from "zod";
 import { Client } from "../chaos/client.ts";
@@ -43,7 +44,11 @@ export interface OracleSystem {
 export type Cleanup = () => Promise<void>;
 
 /** Starts servers, API and two workers, makes the world, registers it, and turns its capture on. */
-export async function startSystem(cleanups: Cleanup[], signal: AbortSignal): Promise<OracleSystem> {
+export async function startSystem(
+  cleanups: Cleanup[],
+  { ddlTrigger }: { readonly ddlTrigger: boolean },
+  signal: AbortSignal,
+): Promise<OracleSystem> {
   const temporary = temporaryFolder("oracle");
   cleanups.push(() => temporary.remove());
   const [dataDir, archive, store] = ["source", "archive", "store"].map((name) => join(temporary.path, name));
@@ -96,7 +101,7 @@ export async function startSystem(cleanups: Cleanup[], signal: AbortSignal): Pro
   const workers = ["worker-1", "worker-2"].map((name) => start(name, "worker"));
   const apiUrl = `http://127.0.0.1:${port}`;
   await untilReady(`${apiUrl}/readyz`, signal);
-  const registered = await register({ apiUrl, jwtSecret, controlUrl, signal });
+  const registered = await register({ apiUrl, jwtSecret, controlUrl, sourceUrl: source.url, ddlTrigger, signal });
   return { source, dataDir, archive, controlUrl, scratchUrl, store, workers, folder: temporary.path, ...registered };
 }
 
@@ -106,6 +111,8 @@ async function register(at: {
   readonly apiUrl: string;
   readonly jwtSecret: string;
   readonly controlUrl: string;
+  readonly sourceUrl: string;
+  readonly ddlTrigger: boolean;
   readonly signal: AbortSignal;
 }): Promise<Pick<OracleSystem, "sourceId" | "scratchId" | "tenants">> {
   const token = createSigner({ key: at.jwtSecret, algorithm: "HS256", expiresIn: 12 * 3_600_000 })({ sub: OPERATOR });
@@ -135,6 +142,7 @@ async function register(at: {
     "INSERT INTO tenant_settings (tenant_id, backups_per_hour) SELECT id, 1000000 FROM tenants",
   );
   await succeed(operator, `/v1/sources/${sourceId}/discovery`, {});
+  if (at.ddlTrigger) await runSql(at.sourceUrl, ddlTriggerStatement(captureNames(sourceId).publicationName));
   await succeed(operator, `/v1/sources/${sourceId}/capture`, {});
   return { sourceId, scratchId, tenants };
 }

@@ -10,6 +10,7 @@ import {
 } from "@rowback/db";
 import {
   type CaptureTarget,
+  DdlTrigger,
   type Gap,
   PublishedTable,
   putGap,
@@ -36,8 +37,10 @@ export function captureLedger(options: CaptureLedgerOptions): CaptureTarget {
   const { sourceId } = lease;
   let seen: SeenTables | null | undefined;
   return {
-    publish: async (segments, covered) => {
-      if (!(await publishSegments(control, lease, epoch, segments.map(segmentRow), covered))) throw leaseLost(sourceId);
+    publish: async (segments, covered, told) => {
+      const rows = segments.map(segmentRow);
+      if (!(await publishSegments(control, lease, epoch, rows, covered, told))) throw leaseLost(sourceId);
+      if (seen && told.length > 0) seen = { ...seen, tables: withTold(seen.tables, told) };
       onPublished(segments, covered.at);
     },
     declare: async (gaps) => {
@@ -60,7 +63,14 @@ export function captureLedger(options: CaptureLedgerOptions): CaptureTarget {
 
 async function readSeen(control: Queryable, sourceId: string, epoch: number): Promise<SeenTables | null> {
   const remembered = await getRememberedTables(control, sourceId, epoch);
-  return remembered === null ? null : { ...remembered, tables: z.array(PublishedTable).parse(remembered.tables) };
+  if (remembered === null) return null;
+  const tables = z.array(PublishedTable).parse(remembered.tables);
+  return { ...remembered, tables, ddlTrigger: DdlTrigger.nullable().parse(remembered.ddlTrigger) };
+}
+
+function withTold(tables: readonly PublishedTable[], told: readonly PublishedTable[]): PublishedTable[] {
+  const byOid = new Map([...tables, ...told].map((table) => [table.oid, table]));
+  return [...byOid.values()];
 }
 
 /** A thousand tables are looked at every ten seconds, and hardly ever does one change. */

@@ -24,6 +24,7 @@ export { type VerifyOutcome, verifyBackup } from "./backup/verify.ts";
 export { type CaptureContext, type CaptureRequest, captureChanges } from "./changes/capture/capture.ts";
 export { captureNames } from "./changes/capture/capture-findings.ts";
 export type { CaptureTarget, Covered, SeenTables } from "./changes/capture/capture-target.ts";
+export { DdlTrigger, ddlTriggerStatement } from "./changes/capture/ddl-trigger.ts";
 export { Gap, putGap } from "./changes/capture/gap.ts";
 export { PublishedTable } from "./changes/capture/published-tables.ts";
 export type { SegmentLimits } from "./changes/capture/segment-gatherer.ts";

@@ -208,7 +208,10 @@ export interface NewEpoch {
   readonly seen?: SeenBySetup | undefined;
 }
 
-type SeenBySetup = Omit<RememberedTables, "tables"> & { readonly tables: readonly { readonly oid: number }[] };
+type SeenBySetup = Omit<RememberedTables, "tables" | "ddlTrigger"> & {
+  readonly tables: readonly { readonly oid: number }[];
+  readonly ddlTrigger: unknown;
+};
 
 /** Begins the next epoch at a slot that was just made, and ends the one before, if any; the new epoch's number. */
 export async function beginEpoch(q: Queryable, start: NewEpoch): Promise<number> {

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Queryable } from "../control-database.ts";
 import { timestampOf } from "../log-position.ts";
-import { allRows } from "../rows.ts";
+import { allRows, jsonb } from "../rows.ts";
 import type { CaptureLease } from "./capture-states.ts";
 import { type NewChangeSegment, tenantHash } from "./change-segments.ts";
 
@@ -24,12 +24,17 @@ export async function publishSegments(
   epoch: number,
   segments: readonly NewChangeSegment[],
   covered: Covered,
+  told: readonly { readonly oid: number }[] = [],
 ): Promise<boolean> {
   const result = await q.query({
     name: "publish_segments",
     text: `WITH held AS MATERIALIZED (
   SELECT c.source_id FROM capture_states c WHERE c.source_id = $1 AND c.lease_token = $2 AND c.status = 'on' FOR UPDATE),
-added AS (${INSERT_SEGMENTS.replace("<holder>", "held")})
+added AS (${INSERT_SEGMENTS.replace("<holder>", "held")}),
+remembered AS (
+  INSERT INTO captured_tables (source_id, epoch, oid, seen)
+  SELECT $1, $3, (one->>'oid')::bigint, one FROM held, jsonb_array_elements($7::jsonb) AS one
+  ON CONFLICT (source_id, epoch, oid) DO UPDATE SET seen = EXCLUDED.seen)
 UPDATE capture_epochs e SET covered_lsn = greatest(e.covered_lsn, $5::lsn_text), covered_at = greatest(e.covered_at, ${timestampOf("$6")})
 FROM held WHERE e.source_id = held.source_id AND e.epoch = $3 AND e.ended_at IS NULL`,
     values: [
@@ -39,6 +44,7 @@ FROM held WHERE e.source_id = held.source_id AND e.epoch = $3 AND e.ended_at IS 
       segmentRows(lease.sourceId, segments),
       covered.lsn,
       covered.at.toString(),
+      jsonb(told),
     ],
   });
   return result.rowCount === 1;

@@ -1,5 +1,6 @@
 import type { SequenceState } from "../../archive/manifest.ts";
-import { type PublishedTable, readPublished } from "../../changes/capture/published-tables.ts";
+import type { PublishedTable } from "../../changes/capture/published-tables.ts";
+import { readPublished } from "../../changes/capture/read-published.ts";
 import { readDdl } from "../../postgres/ddl.ts";
 import { type SnapshotInfo, withSnapshot } from "../../postgres/snapshot.ts";
 import type { VerbContext } from "../../verb-context.ts";

@@ -3,6 +3,7 @@ import type { Finding } from "../../postgres/finding.ts";
 import { quoteColumns, quoteName, quoteTable } from "../../postgres/identifiers.ts";
 import type { TableName } from "../../postgres/tenancy.ts";
 import type { CapturePlan, TenantRule } from "./capture-plan.ts";
+import { ddlTriggerStatement, OLDEST_SERVER_WITH_MESSAGES } from "./ddl-trigger.ts";
 import type { CandidateTable, SourceReadiness } from "./source-readiness.ts";
 
 /** publish_via_partition_root came with 13. */
@@ -32,6 +33,7 @@ export function captureFindings(readiness: SourceReadiness, plan: CapturePlan, n
   return [
     ...serverFindings(readiness),
     ...roleFindings(readiness, names),
+    ...ddlFindings(readiness, names),
     ...readiness.tables.flatMap((table) => tableFindings(table, plan.get(tableKey(table.table))?.rule)),
   ];
 }
@@ -100,6 +102,18 @@ function roleFindings(source: SourceReadiness, { publicationName }: CaptureNames
     ),
   );
   return found;
+}
+
+function ddlFindings(source: SourceReadiness, { publicationName }: CaptureNames): Finding[] {
+  if (source.ddlTrigger || source.serverVersionNumber < OLDEST_SERVER_WITH_MESSAGES) return [];
+  return [
+    finding(
+      "info",
+      "ddl_not_told",
+      "Nothing tells the capture of changed columns as they happen: it finds them at the next change of a row, or within 10 s, and several at once may leave a gap.",
+      `To have every change of columns in the log at its exact place, run as a superuser: ${ddlTriggerStatement(publicationName)}`,
+    ),
+  ];
 }
 
 /** Whether the publication has just the tables it should. */

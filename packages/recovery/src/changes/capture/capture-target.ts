@@ -1,4 +1,5 @@
 import type { WrittenSegment } from "../log/segment-writer.ts";
+import type { DdlTrigger } from "./ddl-trigger.ts";
 import type { Gap } from "./gap.ts";
 import type { PublishedTable } from "./published-tables.ts";
 
@@ -15,7 +16,8 @@ export interface Covered {
  * has then changed nothing.
  */
 export interface CaptureTarget {
-  publish(segments: readonly WrittenSegment[], covered: Covered): Promise<void>;
+  /** @param told tables as event triggers told of them below `covered`: remembered in the same transaction, or a successor would not hear of it */
+  publish(segments: readonly WrittenSegment[], covered: Covered, told: readonly PublishedTable[]): Promise<void>;
   /** Records gaps, after their objects. */
   declare(gaps: readonly Gap[]): Promise<void>;
   /** The tables as whoever captured before saw them, at a position below `covered`; null: nobody did in this epoch. */
@@ -31,4 +33,6 @@ export interface SeenTables {
   /** The moment: a position and a time that the server had reached just before it was looked. */
   readonly lsn: string;
   readonly at: bigint;
+  /** Null: no event triggers tell of changed columns. */
+  readonly ddlTrigger: DdlTrigger | null;
 }

@@ -10,10 +10,12 @@ import { changesPrefix, parseSegmentKey } from "../log/segment-keys.ts";
 import type { Route } from "./capture-plan.ts";
 import type { CaptureTarget, Covered, SeenTables } from "./capture-target.ts";
 import { ChangeSorter, type RowMessage, type TenantMove } from "./change-sorter.ts";
+import { readDdlMessage } from "./ddl-trigger.ts";
 import { type Gap, gapKey } from "./gap.ts";
 import { type ParentKey, ParentTenants } from "./parent-tenants.ts";
 import { type RelationMessage, readMessage } from "./pgoutput.ts";
-import { readNextXid } from "./published-tables.ts";
+import type { PublishedTable } from "./published-tables.ts";
+import { readNextXid } from "./read-published.ts";
 import { type Batch, ReplicationStream } from "./replication-stream.ts";
 import { SegmentGatherer, type SegmentLimits } from "./segment-gatherer.ts";
 import { TableBook } from "./table-book.ts";
@@ -97,6 +99,9 @@ class Capture {
   #passed: Look | null = null;
   #gaps = new Map<string, Gap>();
   #truncated = new Set<number>();
+  /** Tables that event triggers told of, until that is remembered, and how far the stream was then. */
+  #told = new Map<number, PublishedTable>();
+  #toldLsn = "";
 
   constructor(ctx: CaptureContext, request: CaptureRequest) {
     this.#ctx = ctx;
@@ -154,6 +159,9 @@ class Capture {
           break;
         case "commit":
           await this.#commit(message.endLsn, message.at);
+          break;
+        case "message":
+          if (message.transactional) this.#hear(message);
           break;
         case "insert":
         case "update":
@@ -214,8 +222,10 @@ class Capture {
   async #closeSegment(): Promise<void> {
     this.#heartbeatAt = performance.now();
     const gaps = [...this.#gaps.values()];
+    const told = [...this.#told.values()];
     this.#gaps.clear();
-    await this.#gatherer.close(this.#reached, gaps);
+    this.#told.clear();
+    await this.#gatherer.close(this.#reached, gaps, told);
   }
 
   #durable(covered: Covered): void {
@@ -229,23 +239,47 @@ class Capture {
     const { altered, unclear } = this.#book.learn(message, this.#open);
     const table = { schema: message.schema, name: message.name };
     if (this.#book.get(message.oid) === null && !this.#book.hasNow(table))
-      this.#declare({ reason: "table_not_published", tenantKey: null, table, ...before(this.#open) });
+      this.#declare(
+        { reason: "table_not_published", tenantKey: null, table, ...before(this.#open) },
+        "a table is gone or not published",
+      );
     if (altered !== null) this.#sorter.altered(altered);
     if (unclear === null) return;
     const { since, nextXid } = unclear;
     const begins = { beginsLsn: since.lsn, beginsAt: since.at, causeXid: nextXid.toString() };
-    this.#declare({ reason: "table_rewritten", tenantKey: null, table, ...begins });
-    this.#ctx.log.warn(
-      { sourceId: this.#ctx.source.id, table: tableLabel(table), lsn: this.#open.lsn },
-      "a table's columns were changed several times before anybody looked: it has a gap until the next full backups",
+    this.#declare(
+      { reason: "table_rewritten", tenantKey: null, table, ...begins },
+      "a table's columns were changed several times before anybody looked",
     );
+  }
+
+  /** Takes in what the source's event triggers tell, in the transaction that they tell of. */
+  #hear({ prefix, content }: { readonly prefix: string; readonly content: Buffer }): void {
+    const open = this.#open;
+    const told = open && readDdlMessage(prefix, content, this.#request.publicationName);
+    if (open === null || told === null) return;
+    this.#toldLsn = open.lsn;
+    if ("table" in told) {
+      const { table, altered } = this.#book.tell(told.table, open);
+      this.#told.set(table.oid, table);
+      if (altered !== null) this.#sorter.altered(altered);
+      return;
+    }
+    const table = "rewritten" in told ? told.rewritten.table : null;
+    const why = "failed" in told ? `a change of tables could not be told: ${told.failed}` : "a table was rewritten";
+    this.#declare({ reason: "table_rewritten", tenantKey: null, table, ...before(open) }, why);
   }
 
   /** What the catalogue showed is so from here on, for the tables that no message has told of. */
   #passLooks(lsn: string): void {
     for (let passed = this.#book.pass(lsn); passed !== null; passed = this.#book.pass(lsn)) {
-      const { look, altered } = passed;
+      const { look, since, altered, contradicted } = passed;
       this.#passed = look;
+      const begins = { beginsLsn: since.lsn, beginsAt: since.at, causeXid: look.nextXid.toString() };
+      for (const table of contradicted) {
+        const gap = { reason: "table_rewritten", tenantKey: null, table, ...begins } as const;
+        this.#declare(gap, "a table's columns are not what the event triggers told");
+      }
       if (altered.length === 0) continue;
       // No commit record begins just before a record's end; and the id is one that shows in no snapshot from before the look.
       const place = { lsn: lsnText(BigInt(`0x${look.endLsn}`) - 1n), at: look.endAt.toString() };
@@ -257,9 +291,10 @@ class Capture {
   /** Whoever captures next begins with what was seen before the stream's recorded end, and with nothing later. */
   async #rememberPassed(): Promise<void> {
     const passed = this.#passed;
-    if (passed === null || passed.endLsn > this.#recorded.lsn) return;
+    // What was told behind the recorded end is not to be remembered with it: it will be told again.
+    if (passed === null || passed.endLsn > this.#recorded.lsn || this.#toldLsn >= this.#recorded.lsn) return;
     this.#passed = null;
-    await this.#request.target.rememberTables(passed.seen);
+    await this.#request.target.rememberTables(this.#book.asTold(passed.seen));
   }
 
   /** Looks up the parents that this message and those behind it need, then applies it. */
@@ -293,16 +328,20 @@ class Capture {
   #moved({ table, tenants }: TenantMove): void {
     if (this.#open === null) return;
     for (const tenantKey of tenants) {
-      this.#declare({ reason: "tenant_moved", tenantKey, table: null, ...before(this.#open) });
+      const why = `a row of ${tableLabel(table.relation.table)} changed its tenant, and others with it`;
+      this.#declare({ reason: "tenant_moved", tenantKey, table: null, ...before(this.#open) }, why);
     }
-    this.#ctx.log.warn(
-      { sourceId: this.#ctx.source.id, table: tableLabel(table.relation.table), lsn: this.#open.lsn },
-      "a row changed its tenant, and others with it: both have a gap until their next full backup",
-    );
   }
 
-  #declare(gap: Gap): void {
-    this.#gaps.set(gapKey(this.#ctx.source.id, this.#request.epoch, gap), gap);
+  /** A gap until the next full backups. */
+  #declare(gap: Gap, why: string): void {
+    const { source, log } = this.#ctx;
+    this.#gaps.set(gapKey(source.id, this.#request.epoch, gap), gap);
+    const table = gap.table === null ? null : tableLabel(gap.table);
+    log.warn(
+      { sourceId: source.id, reason: gap.reason, table, lsn: gap.beginsLsn },
+      `the change log has a gap: ${why}`,
+    );
   }
 
   /** Looks for tables that were rewritten, or are not in the publication. */

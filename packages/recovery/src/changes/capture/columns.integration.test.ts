@@ -96,7 +96,7 @@ test("what older rows have is kept when a rewrite makes the catalogue forget it,
   await shop.sql("ALTER TABLE flex ADD c text DEFAULT 'given'");
   await shop.sql("INSERT INTO flex VALUES (1, 'a', 'x', 1)");
   const remembered = (): unknown => shop.seen?.tables.flatMap(({ columns }) => columns.map(({ missing }) => missing));
-  await expect.poll(remembered, { timeout: 10_000 }).toContain("given");
+  await expect.poll(remembered, { timeout: 15_000 }).toContain("given");
   await shop.stop();
   const before = shop.seen?.lsn;
   await shop.sql("VACUUM FULL flex");

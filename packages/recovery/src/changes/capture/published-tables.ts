@@ -1,7 +1,6 @@
 import { z } from "zod";
-import type { SourceClient } from "../../postgres/source.ts";
 import { TableName } from "../../postgres/tenancy.ts";
-import { lsnFromServer, widenXid } from "./wal-position.ts";
+import { widenXid } from "./wal-position.ts";
 
 const PublishedColumn = z.object({
   name: z.string(),
@@ -43,26 +42,20 @@ export const PublishedTable = z.object({
 export type PublishedTable = z.infer<typeof PublishedTable>;
 export type PublishedColumn = z.infer<typeof PublishedColumn>;
 
-export interface Published {
-  readonly tables: readonly PublishedTable[];
-  /** The next transaction id, 64 bits: whatever the tables show was written by transactions below it. */
-  readonly nextXid: bigint;
-  /** What the server had written, 16 hexadecimal digits, and its clock in microseconds since 1970, just before it was looked. */
-  readonly lsn: string;
-  readonly at: bigint;
-  /** The same just after: whatever is committed behind this position came after what was seen. */
-  readonly endLsn: string;
-  readonly endAt: bigint;
-}
-
-const READ = `SELECT json_build_object(
-  'oid', c.oid::bigint, 'table', json_build_object('schema', n.nspname, 'name', c.relname), 'filenode', c.relfilenode::text,
-  'leaves', coalesce((SELECT json_agg(json_build_object('oid', l.oid::bigint, 'filenode', l.relfilenode::text,
+/**
+ * SQL of one row `published` per table, as PublishedTable.
+ * @param publication its name, as an expression
+ * @param oids of the tables, as an expression; NULL: all of the publication
+ */
+export function publishedTables(publication: string, oids: string): string {
+  return `SELECT pg_catalog.json_build_object(
+  'oid', c.oid::bigint, 'table', pg_catalog.json_build_object('schema', n.nspname, 'name', c.relname), 'filenode', c.relfilenode::text,
+  'leaves', coalesce((SELECT pg_catalog.json_agg(pg_catalog.json_build_object('oid', l.oid::bigint, 'filenode', l.relfilenode::text,
       'attached', h.xmin IS DISTINCT FROM (SELECT a.xmin FROM pg_catalog.pg_attribute a WHERE a.attrelid = l.oid AND a.attnum = -1)) ORDER BY l.oid)
     FROM pg_catalog.pg_partition_tree(c.oid) t JOIN pg_catalog.pg_class l ON l.oid = t.relid
       JOIN pg_catalog.pg_inherits h ON h.inhrelid = l.oid
     WHERE t.isleaf AND c.relkind = 'p'), '[]'),
-  'columns', (SELECT json_agg(json_build_object('name', a.attname, 'attnum', a.attnum, 'typeOid', a.atttypid::bigint, 'typeModifier', a.atttypmod,
+  'columns', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('name', a.attname, 'attnum', a.attnum, 'typeOid', a.atttypid::bigint, 'typeModifier', a.atttypmod,
       'representation', a.attlen || a.attalign::text || a.attbyval, 'generated', a.attgenerated <> '',
       'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
       'missing', coalesce((a.attmissingval::text::text[])[1], leaf.missing), 'hasMissing', a.atthasmissing OR coalesce(leaf.has_missing, false),
@@ -72,45 +65,12 @@ const READ = `SELECT json_build_object(
       FROM pg_catalog.pg_partition_tree(c.oid) t JOIN pg_catalog.pg_attribute la ON la.attrelid = t.relid AND la.attname = a.attname
       WHERE c.relkind = 'p' AND t.isleaf AND la.atthasmissing ORDER BY t.relid LIMIT 1) leaf ON true
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
-  'dropped', coalesce((SELECT json_agg(json_build_object('attnum', a.attnum, 'representation', a.attlen || a.attalign::text || a.attbyval) ORDER BY a.attnum)
+  'dropped', coalesce((SELECT pg_catalog.json_agg(pg_catalog.json_build_object('attnum', a.attnum, 'representation', a.attlen || a.attalign::text || a.attbyval) ORDER BY a.attnum)
     FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attisdropped), '[]'),
   'attnums', c.relnatts) AS published
 FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
   JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE p.pubname = $1 AND ($2::oid[] IS NULL OR c.oid = ANY ($2)) ORDER BY c.oid`;
-
-const Moment = z.tuple([z.object({ lsn: z.string(), at: z.coerce.bigint() })]);
-
-/** The publication's tables now, or those of them with these oids. Four round trips, whatever their number. */
-export async function readPublished(
-  client: SourceClient,
-  publicationName: string,
-  oids: readonly number[] | null = null,
-): Promise<Published> {
-  const { lsn, at } = await readMoment(client, "pg_catalog.pg_current_wal_lsn()");
-  const tables = z
-    .array(z.object({ published: PublishedTable }))
-    .parse((await client.query(READ, [publicationName, oids])).rows)
-    .map((row) => row.published);
-  const nextXid = await readNextXid(client);
-  const end = await readMoment(client, "pg_catalog.pg_current_wal_insert_lsn()");
-  return { tables, nextXid, lsn, at, endLsn: end.lsn, endAt: end.at };
-}
-
-async function readMoment(client: SourceClient, position: string): Promise<{ lsn: string; at: bigint }> {
-  const { rows } = await client.query(
-    `SELECT ${position}::text AS lsn, (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint AS at`,
-  );
-  const [moment] = Moment.parse(rows);
-  return { lsn: lsnFromServer(moment.lsn), at: moment.at };
-}
-
-/** `pg_snapshot_xmax(pg_current_snapshot())`: every transaction that began by now is below it. */
-export async function readNextXid(client: SourceClient): Promise<bigint> {
-  const { rows } = await client.query(
-    "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text AS xid",
-  );
-  return z.tuple([z.object({ xid: z.coerce.bigint() })]).parse(rows)[0].xid;
+WHERE p.pubname = ${publication} AND (${oids}::oid[] IS NULL OR c.oid = ANY (${oids}::oid[])) ORDER BY c.oid`;
 }
 
 /**

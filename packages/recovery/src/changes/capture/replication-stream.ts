@@ -1,7 +1,9 @@
 import type pg from "pg";
+import { z } from "zod";
 import { applySessionSettings } from "../../postgres/session-settings.ts";
 import type { Source } from "../../postgres/source.ts";
 import { toRecoveryError } from "../../postgres/source-error.ts";
+import { OLDEST_SERVER_WITH_MESSAGES } from "./ddl-trigger.ts";
 import { lsnForServer, microsFromServer } from "./wal-position.ts";
 
 /** How far the server had read its WAL, by its own clock: every transaction whose commit stands below has been sent. */
@@ -134,11 +136,12 @@ export class ReplicationStream {
     const started = Promise.withResolvers<void>();
     connection.once("replicationStart", () => started.resolve());
     connection.on("copyData", ({ chunk }: { chunk: Buffer }) => this.#receive(chunk));
+    const messages = (await this.#serverVersion()) >= OLDEST_SERVER_WITH_MESSAGES ? ", messages 'true'" : "";
     const names = this.#client.escapeLiteral(this.#client.escapeIdentifier(publicationName));
     // Resolves when the stream ends, rejects when it can't begin or breaks.
     this.#client
       .query(
-        `START_REPLICATION SLOT ${this.#client.escapeIdentifier(slotName)} LOGICAL ${lsnForServer(startLsn)} (proto_version '1', publication_names ${names})`,
+        `START_REPLICATION SLOT ${this.#client.escapeIdentifier(slotName)} LOGICAL ${lsnForServer(startLsn)} (proto_version '1', publication_names ${names}${messages})`,
       )
       .then(
         () => this.#fail(new ConnectionEnded()),
@@ -148,6 +151,11 @@ export class ReplicationStream {
         },
       );
     await started.promise;
+  }
+
+  async #serverVersion(): Promise<number> {
+    const { rows } = await this.#client.query("SHOW server_version_num");
+    return z.tuple([z.object({ server_version_num: z.coerce.number() })]).parse(rows)[0].server_version_num;
   }
 
   #receive(chunk: Buffer): void {

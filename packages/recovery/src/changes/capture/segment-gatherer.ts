@@ -3,6 +3,7 @@ import type { Change } from "../log/change-lines.ts";
 import { SegmentWriter, type WrittenSegment } from "../log/segment-writer.ts";
 import type { CaptureTarget, Covered } from "./capture-target.ts";
 import type { Gap } from "./gap.ts";
+import type { PublishedTable } from "./published-tables.ts";
 
 /** When a segment is full. */
 export interface SegmentLimits {
@@ -70,8 +71,8 @@ export class SegmentGatherer {
     this.#writer = this.#newWriter(this.#piece + 1);
   }
 
-  /** Between transactions: stores and records what there is, its gaps first, and how far the log reaches with it. */
-  async close(covered: Covered, gaps: readonly Gap[]): Promise<void> {
+  /** Between transactions: stores and records what there is, its gaps first, and how far the log reaches with it; `told` as of CaptureTarget. */
+  async close(covered: Covered, gaps: readonly Gap[], told: readonly PublishedTable[]): Promise<void> {
     await this.settle();
     const writer = this.#full ?? this.#writer;
     const { target, onDurable } = this.#options;
@@ -82,7 +83,7 @@ export class SegmentGatherer {
       const segments = writer.isEmpty ? this.#chain : [...this.#chain, await this.#put(writer, false)];
       this.#chain = [];
       if (gaps.length > 0) await target.declare(gaps);
-      await target.publish(segments, covered);
+      await target.publish(segments, covered, told);
       onDurable(covered);
     });
   }

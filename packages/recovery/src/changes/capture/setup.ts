@@ -7,7 +7,8 @@ import type { Source, SourceClient } from "../../postgres/source.ts";
 import { type TableName, tableLabel } from "../../postgres/tenancy.ts";
 import { captureFindings, captureNames, isPublished, publicationStatement, publishable } from "./capture-findings.ts";
 import { planCapture } from "./capture-plan.ts";
-import { readNextXid } from "./published-tables.ts";
+import { dropDdlTriggerStatement } from "./ddl-trigger.ts";
+import { readNextXid } from "./read-published.ts";
 import { createSlot, dropSlot, readSlot, type SlotStart } from "./slot.ts";
 import { readReadiness, type SourceReadiness } from "./source-readiness.ts";
 
@@ -58,13 +59,17 @@ export async function setUpCapture(ctx: SetupContext, { captured }: { captured: 
   return { ...names, tables, findings, start: await createSlot(source, names, signal), joined: null };
 }
 
-/** Drops a source's slot, then its publication. What is not there is fine. Throws RecoveryError. */
+/** Drops a source's slot, its publication, and the event triggers if they are the role's own (without the publication they say nothing). What is not there is fine. Throws RecoveryError. */
 export async function tearDownCapture({ source, signal }: Pick<SetupContext, "source" | "signal">): Promise<void> {
   const { slotName, publicationName } = captureNames(source.id);
   await dropSlot(source, slotName, signal);
-  await source.connect((client) => client.query(`DROP PUBLICATION IF EXISTS ${quoteName(publicationName)}`), {
-    signal,
-  });
+  await source.connect(
+    async (client) => {
+      await client.query(`DROP PUBLICATION IF EXISTS ${quoteName(publicationName)}`);
+      await client.query(dropDdlTriggerStatement(publicationName));
+    },
+    { signal },
+  );
 }
 
 async function examine(

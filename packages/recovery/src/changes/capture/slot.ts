@@ -5,7 +5,8 @@ import type { Source, SourceClient } from "../../postgres/source.ts";
 import { toRecoveryError } from "../../postgres/source-error.ts";
 import type { CaptureNames } from "./capture-findings.ts";
 import type { SeenTables } from "./capture-target.ts";
-import { readNextXid, readPublished } from "./published-tables.ts";
+import { seeDdlTrigger } from "./ddl-trigger.ts";
+import { readNextXid, readPublished } from "./read-published.ts";
 import { lsnFromServer } from "./wal-position.ts";
 
 /** A new slot: the beginning of an epoch. */
@@ -42,7 +43,7 @@ export async function createSlot(
 ): Promise<SlotStart> {
   return await source.connect(
     async (client) => {
-      const { tables, lsn: seenLsn, at: seenAt } = await readPublished(client, publicationName);
+      const before = await readPublished(client, publicationName);
       const made = await client
         .query("SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')", [slotName])
         .catch((error: unknown) => {
@@ -54,7 +55,9 @@ export async function createSlot(
         "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint AS at",
       );
       const [{ at }] = z.tuple([z.object({ at: z.coerce.bigint() })]).parse(rows);
-      const seen = { tables, unpublished: [], lsn: seenLsn, at: seenAt };
+      // Tables may have changed until the slot was there.
+      const ddlTrigger = seeDdlTrigger(null, { ...before, oldestXid: -1n });
+      const seen = { tables: before.tables, unpublished: [], lsn: before.lsn, at: before.at, ddlTrigger };
       return { startXid, startLsn: lsnFromServer(lsn), startedAt: at, seen };
     },
     { signal },

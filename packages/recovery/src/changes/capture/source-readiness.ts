@@ -38,6 +38,8 @@ const Readiness = z.object({
   /** Null: there is no such publication. */
   published: z.array(TableName).nullable(),
   viaRoot: z.boolean().nullable(),
+  /** Event triggers tell of changed columns. */
+  ddlTrigger: z.boolean(),
 });
 
 /** What the server, the role and the tables offer to a capture. */
@@ -54,6 +56,7 @@ const SERVER = `SELECT pg_catalog.current_setting('wal_level') AS "walLevel", pg
   (SELECT s.setting FROM pg_catalog.pg_settings s WHERE s.name = 'max_slot_wal_keep_size') AS "keepSizeMib",
   EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1) AS "slotExists",
   p.pubviaroot AS "viaRoot",
+  EXISTS (SELECT FROM pg_catalog.pg_event_trigger e WHERE e.evtenabled = 'A' AND e.evtname = $2 || '_altered') AS "ddlTrigger",
   CASE WHEN p.oid IS NOT NULL THEN coalesce((SELECT json_agg(json_build_object('schema', n.nspname, 'name', c.relname))
     FROM pg_catalog.pg_publication_rel pr JOIN pg_catalog.pg_class c ON c.oid = pr.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE pr.prpubid = p.oid), '[]') END AS published

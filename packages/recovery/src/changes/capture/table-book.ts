@@ -18,8 +18,10 @@ import {
 } from "./column-identity.ts";
 import { ColumnTypes } from "./column-types.ts";
 import type { MessageColumn, RelationMessage } from "./pgoutput.ts";
-import { type Published, type PublishedTable, readPublished, rememberMissing } from "./published-tables.ts";
+import { type PublishedTable, rememberMissing } from "./published-tables.ts";
+import { type Published, readPublished } from "./read-published.ts";
 import { type Look, TableLooks } from "./table-looks.ts";
+import { lsnText } from "./wal-position.ts";
 
 /** A position of the stream, and the source's clock there. */
 export type Place = Pick<Transaction, "lsn" | "at">;
@@ -37,6 +39,15 @@ export interface Lesson {
   readonly altered: Alteration | null;
   /** Its columns can't be told apart from others: the last place where all was certain, and an id of a transaction behind it all. */
   readonly unclear: { readonly since: Place; readonly nextXid: bigint } | null;
+}
+
+export interface Passed {
+  readonly look: Look;
+  /** The look before it. */
+  readonly since: Place;
+  readonly altered: readonly Alteration[];
+  /** What was said of their columns since the look before is not true. */
+  readonly contradicted: readonly TableName[];
 }
 
 interface Entry {
@@ -61,6 +72,10 @@ export class TableBook {
   readonly #looks = new TableLooks();
   /** Tables as they were where the stream is. */
   readonly #known = new Map<number, KnownTable>();
+  /** The same as the catalogue or an event trigger last had them. */
+  readonly #tables = new Map<number, PublishedTable>();
+  /** The transaction in which an event trigger last told of a table: its commit LSN. */
+  readonly #toldAt = new Map<number, string>();
   /** The definitions that the log has, or that every base has. */
   readonly #announced = new Map<number, string>();
   /** The last look that the stream has passed. */
@@ -96,7 +111,7 @@ export class TableBook {
     this.#looks.begin(seen);
     this.#passed = placeOf(seen.lsn, seen.at);
     for (const table of seen.tables) {
-      this.#known.set(table.oid, knownTable(table));
+      this.#keep(table);
       this.#announced.set(table.oid, textOf(storedColumns(table)));
     }
   }
@@ -156,7 +171,8 @@ export class TableBook {
     const before = this.#known.get(oid) ?? null;
     const after = this.#looks.after(oid, transaction.lsn);
     const { representationOf } = this.#types;
-    const columns = identifyColumns(message.columns, { before, after, representationOf });
+    const told = before !== null && isSame(message.columns, before.columns) && this.#looks.isTold(oid, transaction.lsn);
+    const columns = told ? before.columns : identifyColumns(message.columns, { before, after, representationOf });
     if (columns !== null) this.#known.set(oid, knownFrom(columns, before));
     const changed = this.#entries.get(oid)?.changed ?? null;
     const since = later(this.#passed, changed);
@@ -176,29 +192,75 @@ export class TableBook {
     return { altered, unclear: unclear ? { since, nextXid: this.#nextXid } : null };
   }
 
+  /** Takes in what an event trigger told of a table in this transaction. */
+  tell(
+    table: PublishedTable,
+    transaction: Place,
+  ): { readonly table: PublishedTable; readonly altered: Alteration | null } {
+    const { oid } = table;
+    this.#toldAt.set(oid, transaction.lsn);
+    return { table: this.#keep(table), altered: this.#adopt(oid, justBefore(transaction)) };
+  }
+
+  /** What was seen, with what event triggers told since of the stream's past. */
+  asTold(seen: SeenTables): SeenTables {
+    return { ...seen, tables: seen.tables.map((table) => this.#tables.get(table.oid) ?? table) };
+  }
+
   /** What the next look shows, if the stream has come to a place behind it. */
-  pass(lsn: string): { readonly look: Look; readonly altered: readonly Alteration[] } | null {
+  pass(lsn: string): Passed | null {
     const look = this.#looks.pass(lsn);
     if (look === null) return null;
     const altered: Alteration[] = [];
+    const contradicted = look.wasTold ? this.#contradicted(look) : [];
+    for (const table of contradicted) {
+      this.#keep(table);
+      const alteration = this.#adopt(table.oid, this.#passed);
+      if (alteration !== null) altered.push(alteration);
+    }
     for (const [oid, { table }] of look.changed) {
       const alteration = table === null ? null : this.#seeNow(oid, table, look);
       if (alteration !== null) altered.push(alteration);
     }
+    const since = this.#passed;
     this.#passed = placeOf(look.seen.lsn, look.seen.at);
-    return { look, altered };
+    return { look, since, altered, contradicted: contradicted.map(({ table }) => table) };
+  }
+
+  /** Tables that look otherwise than the event triggers told: somebody switched those off unseen, or wrote messages like theirs. */
+  #contradicted(look: Look): PublishedTable[] {
+    return look.seen.tables.filter((table) => {
+      const known = this.#known.get(table.oid);
+      const isSettled = (this.#toldAt.get(table.oid) ?? "") < look.lsn;
+      return known !== undefined && isSettled && textOf(known.columns) !== textOf(storedColumns(table));
+    });
   }
 
   #seeNow(oid: number, table: PublishedTable, look: Look): Alteration | null {
     const entry = this.#entries.get(oid);
-    if (entry !== undefined && entry.lsn >= look.lsn) {
+    if ((entry?.lsn ?? "") >= look.lsn || (this.#toldAt.get(oid) ?? "") >= look.lsn) {
       // A message came while it was being looked: which of the two is later is not known.
       this.#looks.forget(oid);
       return null;
     }
+    this.#keep(table);
+    return this.#adopt(oid, later(this.#passed, entry?.changed ?? null));
+  }
+
+  /** The table is so where the stream is. */
+  #keep(table: PublishedTable): PublishedTable {
+    const kept = rememberMissing(table, this.#tables.get(table.oid));
+    this.#tables.set(table.oid, kept);
+    this.#known.set(table.oid, knownTable(kept));
+    return kept;
+  }
+
+  /** Describes a table as it is kept. */
+  #adopt(oid: number, since: Place): Alteration | null {
+    const table = this.#tables.get(oid);
+    if (table === undefined) return null;
+    const entry = this.#entries.get(oid);
     const columns = storedColumns(table);
-    this.#known.set(oid, knownTable(table));
-    const since = later(this.#passed, entry?.changed ?? null);
     const described: Entry = { ...(entry ?? strangerOf(table)), table: null };
     const isCurrent = entry !== undefined && isSame(entry.message.columns, columns);
     // Else a message will come before the next change of a row.
@@ -254,6 +316,10 @@ const CLOCK_MARGIN_MICROS = 1_000_000n;
 
 function placeOf(lsn: string, at: bigint): Place {
   return { lsn, at: (at - CLOCK_MARGIN_MICROS).toString() };
+}
+
+function justBefore({ lsn, at }: Place): Place {
+  return { lsn: lsnText(BigInt(`0x${lsn}`) - 1n), at: (BigInt(at) - 1n).toString() };
 }
 
 function later(a: Place, b: Place | null): Place {

@@ -1,5 +1,6 @@
 import type { SeenTables } from "./capture-target.ts";
-import type { Published, PublishedTable } from "./published-tables.ts";
+import type { PublishedTable } from "./published-tables.ts";
+import type { Published } from "./read-published.ts";
 
 /** A look at the catalogue that the stream has not come to yet: it may show what transactions still to come have done. */
 export interface Look {
@@ -11,6 +12,11 @@ export interface Look {
   readonly seen: SeenTables;
   /** By oid, the tables that looked otherwise than before; null: gone. */
   readonly changed: ReadonlyMap<number, ChangedTable>;
+}
+
+export interface PassedLook extends Look {
+  /** Event triggers told of all that was done to the tables since the look before. */
+  readonly wasTold: boolean;
 }
 
 interface ChangedTable {
@@ -33,6 +39,9 @@ export class TableLooks {
   /** As they were in the last look that the stream has passed. */
   readonly #passed = new Map<number, PublishedTable>();
   readonly #ahead: Look[] = [];
+  /** Event triggers that were in force at the last look that the stream has passed, and at the last of all. */
+  #toldSince: string | null = null;
+  #latestTrigger: string | null = null;
   #lookedLsn = "";
   /** Tables that were looked at by themselves since. */
   readonly #lookedAlone = new Map<number, string>();
@@ -40,6 +49,8 @@ export class TableLooks {
   /** What was seen before the stream begins. */
   begin(seen: SeenTables): void {
     this.#lookedLsn = seen.lsn;
+    this.#toldSince = triggerInForce(seen);
+    this.#latestTrigger = seen.ddlTrigger?.version ?? null;
     for (const table of seen.tables) {
       this.#latest.set(table.oid, { table, text: JSON.stringify(table) });
       this.#passed.set(table.oid, table);
@@ -63,13 +74,17 @@ export class TableLooks {
       this.#latest.delete(oid);
     }
     this.#lookedLsn = lsn;
+    this.#latestTrigger = seen.ddlTrigger?.version ?? null;
     this.#lookedAlone.clear();
-    if (changed.size === 0 && this.#ahead.at(-1)?.changed.size === 0) this.#ahead.pop();
+    const last = this.#ahead.at(-1);
+    const isSame = last !== undefined && triggerInForce(last.seen) === triggerInForce(seen);
+    if (changed.size === 0 && isSame && last.changed.size === 0) this.#ahead.pop();
     this.#ahead.push({ lsn, endLsn, endAt, nextXid, seen, changed });
   }
 
   /** Takes in a look at one table alone. False: it shows something new, so all tables have to be looked at. */
-  addAlone(oid: number, { lsn }: Published, table: PublishedTable | undefined): boolean {
+  addAlone(oid: number, { lsn, ddlTrigger }: Published, table: PublishedTable | undefined): boolean {
+    if (ddlTrigger !== this.#latestTrigger) return false;
     const latest = this.#latest.get(oid);
     if (latest?.text !== (table === undefined ? undefined : JSON.stringify(table))) return false;
     this.#lookedAlone.set(oid, lsn);
@@ -99,20 +114,37 @@ export class TableLooks {
     return table;
   }
 
+  /** Whether event triggers tell of all that is done to this table between the last passed look and a position. `lookedAt` has to be as far. */
+  isTold(oid: number, lsn: string): boolean {
+    if (this.#toldSince === null || this.lookedAt(oid) < lsn) return false;
+    for (const look of this.#ahead) {
+      if (triggerInForce(look.seen) !== this.#toldSince) return false;
+      if (lsn <= look.lsn) return true;
+    }
+    return this.#latestTrigger === this.#toldSince;
+  }
+
   /** The next look, once the stream has reached a position behind it. */
-  pass(lsn: string): Look | null {
+  pass(lsn: string): PassedLook | null {
     const [look] = this.#ahead;
     if (look === undefined || look.endLsn > lsn) return null;
     this.#ahead.shift();
+    const trigger = triggerInForce(look.seen);
+    const wasTold = trigger !== null && trigger === this.#toldSince;
+    this.#toldSince = trigger;
     for (const [oid, { table }] of look.changed) {
       if (table === null) this.#passed.delete(oid);
       else this.#passed.set(oid, table);
     }
-    return look;
+    return { ...look, wasTold };
   }
 
   /** Lets the next look show this table as changed, whatever it shows. */
   forget(oid: number): void {
     this.#latest.delete(oid);
   }
+}
+
+function triggerInForce({ ddlTrigger }: SeenTables): string | null {
+  return ddlTrigger?.inForce === true ? ddlTrigger.version : null;
 }

@@ -1,8 +1,10 @@
 import { type TableName, tableLabel } from "../../postgres/tenancy.ts";
 import type { CapturePlan } from "./capture-plan.ts";
 import type { SeenTables } from "./capture-target.ts";
+import { seeDdlTrigger } from "./ddl-trigger.ts";
 import type { Gap } from "./gap.ts";
-import { type Published, rememberMissing, wasRewritten } from "./published-tables.ts";
+import { rememberMissing, wasRewritten } from "./published-tables.ts";
+import type { Published } from "./read-published.ts";
 
 /** What happened to the tables between two looks at the catalogue, as far as the stream does not tell it. */
 export interface TableNews {
@@ -29,6 +31,7 @@ export function compareTables(
     unpublished: unpublished.map(tableLabel),
     lsn: now.lsn,
     at: now.at,
+    ddlTrigger: seeDdlTrigger(before?.ddlTrigger ?? null, now),
   };
   const since = before ?? seen;
   const gap = (reason: Gap["reason"], table: TableName, causeXid: bigint | null): Gap => ({

@@ -11,6 +11,7 @@ import { openSegment, readBlocks } from "../../log/segment-reader.ts";
 import type { WrittenSegment } from "../../log/segment-writer.ts";
 import { captureChanges } from "../capture.ts";
 import type { CaptureTarget, Covered, SeenTables } from "../capture-target.ts";
+import { ddlTriggerStatement } from "../ddl-trigger.ts";
 import type { Gap } from "../gap.ts";
 import type { SegmentLimits } from "../segment-gatherer.ts";
 import { setUpCapture } from "../setup.ts";
@@ -41,6 +42,8 @@ export interface WorldOptions {
   readonly limits?: SegmentLimits;
   /** As whom Rowback comes, if not as the superuser: then the source is set up as it would be by a user. */
   readonly url?: string;
+  /** Event triggers tell of changed columns. */
+  readonly ddlTrigger?: boolean;
   /** Stands between the capture and its source. */
   readonly around?: (source: Source) => Source;
 }
@@ -91,9 +94,10 @@ export class CapturedWorld {
     this.publicationName = options.url === undefined ? "rowback" : this.slotName;
   }
 
-  async #setUp({ url, tables }: WorldOptions): Promise<SlotStart> {
+  async #setUp({ url, tables, ddlTrigger }: WorldOptions): Promise<SlotStart> {
     const { signal } = new AbortController();
     const { source, publicationName } = this;
+    if (ddlTrigger) await this.sql(ddlTriggerStatement(publicationName));
     if (url === undefined) {
       await this.sql(
         `CREATE PUBLICATION ${publicationName} FOR TABLE ${tables} WITH (publish_via_partition_root = true)`,
@@ -197,9 +201,11 @@ export class CapturedWorld {
 
   #target(): CaptureTarget {
     return {
-      publish: async (segments, covered) => {
+      publish: async (segments, covered, told) => {
         this.segments.push(...segments);
         this.covered = covered;
+        const tables = new Map([...(this.#seen?.tables ?? []), ...told].map((table) => [table.oid, table]));
+        if (this.#seen !== null) this.#seen = { ...this.#seen, tables: [...tables.values()] };
       },
       declare: async (gaps) => {
         this.gaps.push(...gaps);
