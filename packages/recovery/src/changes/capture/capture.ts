@@ -6,13 +6,12 @@ import { toRecoveryError } from "../../postgres/source-error.ts";
 import { tableLabel } from "../../postgres/tenancy.ts";
 import type { Log } from "../../verb-context.ts";
 import type { Transaction } from "../log/segment-index.ts";
-import { changesPrefix, parseSegmentKey } from "../log/segment-keys.ts";
-import type { Route } from "./capture-plan.ts";
 import type { CaptureTarget, Covered, SeenTables } from "./capture-target.ts";
 import { ChangeSorter, type RowMessage, type TenantMove } from "./change-sorter.ts";
 import { readDdlMessage } from "./ddl-trigger.ts";
 import { type Gap, gapKey } from "./gap.ts";
-import { type ParentKey, ParentTenants } from "./parent-tenants.ts";
+import { ParentTenants } from "./parent-tenants.ts";
+import { parentsWanted } from "./parents-wanted.ts";
 import { type RelationMessage, readMessage } from "./pgoutput.ts";
 import type { PublishedTable } from "./published-tables.ts";
 import { readNextXid } from "./read-published.ts";
@@ -21,6 +20,7 @@ import { SegmentGatherer, type SegmentLimits } from "./segment-gatherer.ts";
 import { TableBook } from "./table-book.ts";
 import type { Look } from "./table-looks.ts";
 import { compareTables } from "./table-watch.ts";
+import { removeUnrecorded } from "./unrecorded-segments.ts";
 import { lsnText, widenXid } from "./wal-position.ts";
 
 export interface CaptureContext {
@@ -59,8 +59,6 @@ const WATCH_TABLES_MS = 10_000;
  * certain only when the server's clock is past it by this much.
  */
 const CLOCK_MARGIN_MICROS = 1_000_000n;
-/** Parents looked up together, ahead of the change that needs the first. */
-const MOST_AHEAD = 20_000;
 
 /**
  * Reads the source's slot and writes its change log until the signal aborts, then lets go of the slot. What was gathered and not yet
@@ -126,8 +124,8 @@ class Capture {
   }
 
   async run(): Promise<never> {
-    const { source, signal } = this.#ctx;
-    await this.#removeLeftovers();
+    const { store, source, signal } = this.#ctx;
+    await removeUnrecorded(store, { sourceId: source.id, ...this.#request }, signal);
     this.#xid = await source.connect(readNextXid, { signal });
     const { slotName, publicationName, covered, target } = this.#request;
     this.#seen = await target.rememberedTables();
@@ -299,30 +297,12 @@ class Capture {
 
   /** Looks up the parents that this message and those behind it need, then applies it. */
   async #applyWithParents(message: RowMessage, messages: readonly Buffer[], index: number): Promise<void> {
-    const wanted = this.#parentsWanted(messages, index);
+    const wanted = parentsWanted(messages, index, this.#book, this.#sorter);
     await this.#ctx.source.connect((client) => this.#parents.lookUp(client, wanted, this.#xid), {
       signal: this.#ctx.signal,
     });
     if (!this.#sorter.apply(message))
       throw new RecoveryError("internal", "A parent was looked up and is still unknown");
-  }
-
-  #parentsWanted(messages: readonly Buffer[], from: number): Map<Route, ParentKey[]> {
-    const wanted = new Map<Route, Map<string, ParentKey>>();
-    let count = 0;
-    for (let index = from; index < messages.length && count < MOST_AHEAD; index += 1) {
-      const bytes = messages[index];
-      if (bytes === undefined) break;
-      const message = readMessage(bytes);
-      if (message.kind === "relation" && this.#book.isNews(message)) break;
-      if (message.kind !== "insert" && message.kind !== "update" && message.kind !== "delete") continue;
-      for (const { route, key } of this.#sorter.parentsOf(message)) {
-        const keys = wanted.get(route) ?? new Map<string, ParentKey>();
-        wanted.set(route, keys.set(key.join("\0"), key));
-        count += 1;
-      }
-    }
-    return new Map([...wanted].map(([route, keys]) => [route, [...keys.values()]]));
   }
 
   #moved({ table, tenants }: TenantMove): void {
@@ -359,19 +339,6 @@ class Capture {
       const label = table === null ? null : tableLabel(table);
       log.warn({ sourceId: source.id, reason, table: label }, "a table has a gap in the change log");
     }
-  }
-
-  /** Pieces and segments that were stored but never recorded: what they hold comes again. */
-  async #removeLeftovers(): Promise<void> {
-    const { store, source, signal } = this.#ctx;
-    const { epoch, covered } = this.#request;
-    const prefix = changesPrefix(source.id, epoch);
-    const keys: string[] = [];
-    for await (const { key } of store.list(prefix, { signal, startAfter: `${prefix}${covered.lsn}` })) {
-      const name = parseSegmentKey(key);
-      if (name !== null && name.first >= covered.lsn) keys.push(key);
-    }
-    if (keys.length > 0) await store.delete(keys, { signal });
   }
 }
 

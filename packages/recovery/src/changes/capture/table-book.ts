@@ -1,11 +1,8 @@
 import { type CatalogCache, readCatalog } from "../../postgres/catalog.ts";
-import { findTable, tableKey } from "../../postgres/catalog-lookup.ts";
-import type { Catalog } from "../../postgres/catalog-types.ts";
 import type { Source, SourceClient } from "../../postgres/source.ts";
-import type { TableName, Tenancy } from "../../postgres/tenancy.ts";
-import { tenantKeyOf } from "../../postgres/tenant-schema.ts";
+import type { TableName } from "../../postgres/tenancy.ts";
 import type { Relation, RelationColumn, Transaction } from "../log/segment-index.ts";
-import { type CapturePlan, type PlannedCapture, planCapture } from "./capture-plan.ts";
+import type { CapturePlan } from "./capture-plan.ts";
 import type { SeenTables } from "./capture-target.ts";
 import { type CapturedTable, describeTable } from "./captured-table.ts";
 import {
@@ -21,6 +18,7 @@ import type { MessageColumn, RelationMessage } from "./pgoutput.ts";
 import { type PublishedTable, rememberMissing } from "./published-tables.ts";
 import { type Published, readPublished } from "./read-published.ts";
 import { type Look, TableLooks } from "./table-looks.ts";
+import { TablePlans } from "./table-plans.ts";
 import { lsnText } from "./wal-position.ts";
 
 /** A position of the stream, and the source's clock there. */
@@ -81,19 +79,17 @@ export class TableBook {
   /** The last look that the stream has passed. */
   #passed: Place = { lsn: "", at: "0" };
   #nextXid = 0n;
-  #catalog: Catalog | null = null;
-  #plan: CapturePlan = new Map();
-  /** What was planned for tables before they were dropped. */
-  readonly #earlier = new Map<string, PlannedCapture>();
+  readonly #plans: TablePlans;
 
   constructor(source: Source, publicationName: string, cache: CatalogCache) {
     this.#source = source;
     this.#publicationName = publicationName;
     this.#cache = cache;
+    this.#plans = new TablePlans(source);
   }
 
   get plan(): CapturePlan {
-    return this.#plan;
+    return this.#plans.now;
   }
 
   /** Null: its changes are nobody's to log. Undefined: no relation message came. */
@@ -126,12 +122,7 @@ export class TableBook {
   async refresh(client: SourceClient): Promise<Published> {
     const catalog = await readCatalog(client, this.#cache);
     const published = await readPublished(client, this.#publicationName);
-    if (catalog !== this.#catalog) {
-      this.#catalog = catalog;
-      for (const [key, planned] of this.#plan) this.#earlier.set(key, planned);
-      this.#plan = planCapture(catalog, this.#source.tenancy, this.#source.rules);
-      for (const entry of this.#entries.values()) this.#describe(entry);
-    }
+    if (this.#plans.refresh(catalog)) for (const entry of this.#entries.values()) this.#describe(entry);
     return published;
   }
 
@@ -143,7 +134,7 @@ export class TableBook {
 
   /** Whether the source has a table of this name now. */
   hasNow(table: TableName): boolean {
-    return this.#catalog !== null && findTable(this.#catalog, table) !== undefined;
+    return this.#plans.hasNow(table);
   }
 
   /**
@@ -292,22 +283,14 @@ export class TableBook {
   }
 
   #describe(entry: Entry, previous: Entry = entry): void {
-    const table = describeTable(entry.message, this.#planned(entry.message), entry.columns);
+    const now = this.#looks.latest(entry.message.oid)?.table;
+    const table = describeTable(entry.message, this.#plans.of(entry.message, now), entry.columns);
     const old = previous.table?.relation;
     // The same object for as long as it says the same: a segment lists a relation once.
     entry.table =
       table !== null && old !== undefined && JSON.stringify(old) === JSON.stringify(table.relation)
         ? { ...table, relation: old }
         : table;
-  }
-
-  /** The catalogue is later than the stream: the table may have another name by now, or be gone. */
-  #planned(message: RelationMessage): PlannedCapture | undefined {
-    const named = { schema: message.schema, name: message.name };
-    const now = this.#looks.latest(message.oid)?.table;
-    const planned = this.#plan.get(tableKey(named)) ?? (now && this.#plan.get(tableKey(now)));
-    if (planned || this.hasNow(named)) return planned ?? undefined;
-    return this.#earlier.get(tableKey(named)) ?? guessPlan(message, this.#source.tenancy);
   }
 }
 
@@ -357,20 +340,6 @@ function textOf(columns: readonly (MessageColumn | KnownColumn)[]): string {
       column.typeModifier,
     ]),
   );
-}
-
-/** Of a table that was dropped before anybody saw it: what its columns or its schema say by themselves. */
-function guessPlan(message: RelationMessage, tenancy: Tenancy): PlannedCapture | undefined {
-  const table = { schema: message.schema, name: message.name };
-  if (tenancy.mode === "schema") {
-    const tenant = tenantKeyOf(tenancy, message.schema);
-    return tenant === null
-      ? undefined
-      : { table, scope: { kind: "schema" }, rule: { kind: "constant", tenant }, leadTo: [] };
-  }
-  const { column } = tenancy;
-  if (!message.columns.some((candidate) => candidate.name === column)) return undefined;
-  return { table, scope: { kind: "direct", column }, rule: { kind: "column", column }, leadTo: [] };
 }
 
 function signatureOf({ schema, name, identity, columns }: RelationMessage): string {
