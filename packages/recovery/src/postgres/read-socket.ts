@@ -37,6 +37,8 @@ export function openReadSocket(): Socket {
 export interface DivertedReads {
   pause(): void;
   resume(): void;
+  /** Gives the listeners bytes of their own. */
+  handOn(bytes: Uint8Array): void;
   /** Ends it: the listeners go on, with these bytes first. */
   giveBack(bytes: Uint8Array): void;
 }
@@ -49,17 +51,19 @@ export function divertReads(stream: Stream, reader: Reader): DivertedReads {
   // Without a listener a stream does not flow, also not one that diverts.
   stream.on("data", reader);
   diverted.set(stream, reader);
+  // The parser keeps what it can't use yet.
+  const handOn = (bytes: Uint8Array): void => {
+    for (const parser of parsers) parser.call(stream, Buffer.from(bytes));
+  };
   return {
     pause: () => void stream.pause(),
     resume: () => void stream.resume(),
+    handOn,
     giveBack(bytes) {
       diverted.delete(stream);
       stream.removeListener("data", reader);
-      for (const parser of parsers) {
-        stream.on("data", parser);
-        // The parser keeps what it can't use yet.
-        if (bytes.length > 0) parser.call(stream, Buffer.from(bytes));
-      }
+      for (const parser of parsers) stream.on("data", parser);
+      if (bytes.length > 0) handOn(bytes);
       stream.resume();
     },
   };

@@ -85,9 +85,9 @@ class PooledSource implements Source {
       keepAlive: true,
       keepAliveInitialDelayMillis: KEEPALIVE_AFTER_MS,
     };
-    this.#replication = { ...connection, replication: "database" };
     // TLS takes a socket's handle over, and does its own reading.
     const stream = usesTls ? {} : { stream: openReadSocket };
+    this.#replication = { ...connection, ...stream, replication: "database" };
     this.#pool = new pg.Pool({ ...connection, ...stream, max: options.maxConnections, allowExitOnIdle: true });
     // An idle connection that dies is no news: the pool drops it, and the next `connect` opens another.
     this.#pool.on("error", () => undefined);

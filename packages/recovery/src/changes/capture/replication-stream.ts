@@ -1,5 +1,7 @@
 import type pg from "pg";
 import { z } from "zod";
+import { type BurstReads, readInBursts } from "../../postgres/burst-reads.ts";
+import { ServerMessages } from "../../postgres/server-messages.ts";
 import { applySessionSettings } from "../../postgres/session-settings.ts";
 import type { Source } from "../../postgres/source.ts";
 import { toRecoveryError } from "../../postgres/source-error.ts";
@@ -31,8 +33,6 @@ export interface StreamOptions {
 
 /** Bytes that may wait for a slower reader before the socket is left to fill. */
 const WAITING_BYTES = 4 * 1_048_576;
-/** Small messages share a buffer of this size, so that a batch is a few large allocations. */
-const SLAB_BYTES = 262_144;
 /**
  * How often the server hears of us. A server that hears nothing for `wal_sender_timeout` (60 s, often set to 10) ends the connection,
  * and it must not do so while the object store hangs: so this goes on by a timer, whatever the reader waits for.
@@ -54,11 +54,10 @@ export class ReplicationStream {
   readonly #statusTimer: NodeJS.Timeout;
   #messages: Buffer[] = [];
   #waitingBytes = 0;
-  #slab = Buffer.allocUnsafe(SLAB_BYTES);
-  #slabFilled = 0;
   #position: ServerPosition | null = null;
   #durable = 0n;
-  #paused = false;
+  #reads: BurstReads | null = null;
+  #held = false;
   #closed = false;
   #failure: { readonly error: unknown } | null = null;
   #wake: () => void = () => {};
@@ -103,9 +102,9 @@ export class ReplicationStream {
     this.#messages = [];
     this.#position = null;
     this.#waitingBytes = 0;
-    if (this.#paused) {
-      this.#paused = false;
-      this.#client.connection.stream.resume();
+    if (this.#held) {
+      this.#held = false;
+      this.#reads?.release();
     }
     return batch;
   }
@@ -122,6 +121,7 @@ export class ReplicationStream {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#statusTimer);
+    this.#reads?.stop();
     this.#signal.removeEventListener("abort", this.#onAbort);
     // Not `end()`: it would wait behind a server that is busy decoding a large transaction. The server looks at a cut socket itself.
     const { stream } = this.#client.connection;
@@ -135,13 +135,21 @@ export class ReplicationStream {
     const { connection } = this.#client;
     const started = Promise.withResolvers<void>();
     connection.once("replicationStart", () => started.resolve());
-    connection.on("copyData", ({ chunk }: { chunk: Buffer }) => this.#receive(chunk));
-    const messages = (await this.#serverVersion()) >= OLDEST_SERVER_WITH_MESSAGES ? ", messages 'true'" : "";
+    const logical = (await this.#serverVersion()) >= OLDEST_SERVER_WITH_MESSAGES ? ", messages 'true'" : "";
+    const messages = new ServerMessages({
+      copyData: (payload) => this.#receive(payload),
+      // The answer to the command, notices, and how it ends.
+      other: (message) => this.#reads?.handOn(message),
+    });
+    this.#reads = readInBursts(connection.stream, (bytes) => {
+      messages.take(bytes);
+      this.#wake();
+    });
     const names = this.#client.escapeLiteral(this.#client.escapeIdentifier(publicationName));
     // Resolves when the stream ends, rejects when it can't begin or breaks.
     this.#client
       .query(
-        `START_REPLICATION SLOT ${this.#client.escapeIdentifier(slotName)} LOGICAL ${lsnForServer(startLsn)} (proto_version '1', publication_names ${names}${messages})`,
+        `START_REPLICATION SLOT ${this.#client.escapeIdentifier(slotName)} LOGICAL ${lsnForServer(startLsn)} (proto_version '1', publication_names ${names}${logical})`,
       )
       .then(
         () => this.#fail(new ConnectionEnded()),
@@ -158,33 +166,23 @@ export class ReplicationStream {
     return z.tuple([z.object({ server_version_num: z.coerce.number() })]).parse(rows)[0].server_version_num;
   }
 
-  #receive(chunk: Buffer): void {
-    if (chunk[0] === XLOG_DATA) {
-      this.#keep(chunk);
+  #receive(payload: Buffer): void {
+    if (payload[0] === XLOG_DATA) {
+      this.#keep(payload.subarray(XLOG_HEADER_BYTES));
       // It speaks of what stood before this message.
       this.#position = null;
-    } else if (chunk[0] === KEEPALIVE) {
-      this.#position = { lsn: chunk.readBigUInt64BE(1), at: microsFromServer(chunk.readBigInt64BE(9)) };
-      if (chunk[17] === 1) this.#sendStatus();
+    } else if (payload[0] === KEEPALIVE) {
+      this.#position = { lsn: payload.readBigUInt64BE(1), at: microsFromServer(payload.readBigInt64BE(9)) };
+      if (payload[17] === 1) this.#sendStatus();
     }
-    this.#wake();
   }
 
-  /** Copies the message: pg's parser reads the next ones into the same buffer. */
-  #keep(chunk: Buffer): void {
-    const bytes = chunk.length - XLOG_HEADER_BYTES;
-    if (bytes > this.#slab.length - this.#slabFilled) {
-      this.#slab = Buffer.allocUnsafe(Math.max(SLAB_BYTES, bytes));
-      this.#slabFilled = 0;
-    }
-    const end = this.#slabFilled + bytes;
-    chunk.copy(this.#slab, this.#slabFilled, XLOG_HEADER_BYTES);
-    this.#messages.push(this.#slab.subarray(this.#slabFilled, end));
-    this.#slabFilled = end;
-    this.#waitingBytes += bytes;
-    if (this.#waitingBytes > WAITING_BYTES && !this.#paused) {
-      this.#paused = true;
-      this.#client.connection.stream.pause();
+  #keep(message: Buffer): void {
+    this.#messages.push(message);
+    this.#waitingBytes += message.length;
+    if (this.#waitingBytes > WAITING_BYTES && !this.#held) {
+      this.#held = true;
+      this.#reads?.hold();
     }
   }
 

@@ -155,6 +155,8 @@ export class CapturedWorld {
   /** Waits until everything committed by now is in the log. */
   async caughtUp(): Promise<void> {
     const { rows } = await this.#database.pool.query("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS lsn");
+    // What was written and not flushed, by a vacuum for one, is decoded when somebody commits, which may be never.
+    await this.#database.pool.query("SELECT pg_current_xact_id()");
     const lsn = BigInt(String(Reflect.get(Object(rows[0]), "lsn")))
       .toString(16)
       .padStart(16, "0");
