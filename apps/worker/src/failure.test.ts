@@ -27,6 +27,7 @@ test("a control database that is away is worth another attempt; one that refuses
   expect(
     [away, network, new Error("Connection terminated")].map((error) => new ControlDatabaseError(error).retryable),
   ).toEqual([true, true, true]);
+  expect(classify(new ControlDatabaseError(network))).toMatchObject({ code: "unavailable", retryable: true });
   expect(classify(new ControlDatabaseError(defect))).toMatchObject({ code: "internal", retryable: false });
 });
 

@@ -20,7 +20,7 @@ export function classify(error: unknown): Failure {
   }
   if (error instanceof ControlDatabaseError) {
     return {
-      code: "internal",
+      code: error.retryable ? "unavailable" : "internal",
       message: error.message,
       hint: "Check that Rowback's own database runs and is migrated.",
       retryable: error.retryable,
