@@ -1,3 +1,4 @@
+import { toRecoveryError } from "@rowback/recovery";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { StorageError } from "@rowback/storage";
 import { expect, test } from "vitest";
@@ -29,6 +30,18 @@ test("a control database that is away is worth another attempt; one that refuses
   ).toEqual([true, true, true]);
   expect(classify(new ControlDatabaseError(network))).toMatchObject({ code: "unavailable", retryable: true });
   expect(classify(new ControlDatabaseError(defect))).toMatchObject({ code: "internal", retryable: false });
+});
+
+test("so it is when a verb met it, which knows nothing of a control database and calls it internal", () => {
+  const away = new ControlDatabaseError(new Error("Connection terminated"));
+  expect(classify(toRecoveryError(away, { table: "public.orders" }))).toMatchObject({
+    code: "unavailable",
+    retryable: true,
+    table: "public.orders",
+  });
+  const inVerb = classify(toRecoveryError(new SyntaxError('Unexpected token, "secret" is not valid JSON')));
+  expect(inVerb).toMatchObject({ code: "internal", retryable: false, message: "A defect in Rowback: SyntaxError." });
+  expect(classify(new RecoveryError("internal", "A lane met something else than rows")).message).toContain("lane");
 });
 
 test("anything else is a defect, whose words stay out of the row", () => {

@@ -9,7 +9,12 @@ import { ControlDatabaseError } from "./control.ts";
  * defect, whose words stay in the log because they may hold anything.
  */
 export function classify(error: unknown): Failure {
-  if (error instanceof RecoveryError) return failureOf(error);
+  if (error instanceof RecoveryError) {
+    // A verb calls internal whatever it does not know. The control database, which may be away in the middle of one, is known here; and so is
+    // what may be said of a defect.
+    if (error.code !== "internal" || error.cause === undefined) return failureOf(error);
+    return { ...classify(error.cause), table: error.context.table, sourceId: error.context.sourceId };
+  }
   if (error instanceof StorageError) return failureOf(toRecoveryError(error));
   if (error instanceof RunStopped && error.why === "timed_out") {
     return failureOf(

@@ -104,17 +104,22 @@ test("the log of a failed attempt says whose run it was, which attempt of how ma
   expect(told.failure).toMatchObject({ ...failure, retryable: false });
 });
 
-test("a defect does not let its words into the row", async () => {
+test("a defect does not let its words into the row or the log, which says where it happened", async () => {
   const fixture = await workerFixture("defect");
-  await fixture.start(
-    scripted(async () => {
-      throw new TypeError("postgres://admin:secret@db/app is not a function");
-    }),
-  );
+  const lines: string[] = [];
+  const failing = scripted(async () => {
+    throw new TypeError("the row of secret@example.org is not a function");
+  });
+  await fixture.start({ ...failing, log: pino({ level: "warn" }, { write: (line) => lines.push(line) }) });
   const { id } = await fixture.ask();
   const { error } = await fixture.until(id, "failed");
   expect(error).toMatchObject({ code: "internal", retryable: false });
   expect(JSON.stringify(error)).not.toContain("secret");
+  const told = lines.find((line) => line.includes("the attempt failed"));
+  expect(told).toContain(id);
+  expect(JSON.parse(told ?? "{}").error).toMatchObject({ name: "TypeError", frames: expect.anything() });
+  expect(told).toContain("queue.integration.test.ts");
+  expect(told).not.toContain("secret");
 });
 
 test("a running run that somebody cancels stops within two seconds and is not tried again", async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { describeError, withoutCredentials } from "./log.ts";
+import { describeDefect, describeError, withoutCredentials } from "./log.ts";
 
 test("credentials in a text are masked, wherever they stand", () => {
   expect(withoutCredentials("connect postgres://admin:s3cret@db:5432/app and redis://:pw@r/0 failed")).toBe(
@@ -17,4 +17,13 @@ test("an error is described without the driver's own fields, causes included", (
   expect(text).not.toContain("s3cret");
   expect(text).not.toContain("a@b.c");
   expect(text).toContain("23505");
+});
+
+test("a defect is told by names and frames, causes included, and by none of its words", () => {
+  const cause = Object.assign(new SyntaxError("Unexpected token in a@b.c"), { code: "22P02" });
+  const text = JSON.stringify(describeDefect(new TypeError("a@b.c is\nno function", { cause })));
+  for (const part of ["TypeError", "SyntaxError", "22P02", "log.test.ts"]) expect(text).toContain(part);
+  expect(text).not.toContain("a@b.c");
+  expect(text).not.toContain("no function");
+  expect(describeDefect("a@b.c")).toEqual({ name: "string" });
 });

@@ -47,6 +47,18 @@ function fieldsOf(error: Error): object {
   };
 }
 
+/** Where an unexpected error came from: its names and frames, causes included, and none of its words, which may hold a row's value. */
+export function describeDefect(error: unknown): object {
+  if (!(error instanceof Error)) return { name: typeof error };
+  const frames = (error.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line));
+  return {
+    name: error.name,
+    frames,
+    ...("code" in error && typeof error.code === "string" ? { code: error.code } : {}),
+    ...(error.cause === undefined ? {} : { cause: describeDefect(error.cause) }),
+  };
+}
+
 /** The text with `scheme://user:password@host` masked. */
 export function withoutCredentials(text: string): string {
   return text.replaceAll(/\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi, "$1***@");

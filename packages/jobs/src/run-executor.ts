@@ -2,7 +2,7 @@ import { type ActiveRun, ActiveRuns, RunStopped } from "./active-runs.ts";
 import { JOBS, type JobName, QUEUES, type QueueName, retryDelayMs } from "./catalog.ts";
 import { FairTurns, type Turn } from "./fairness.ts";
 import { type Claim, type Failure, LEASE_MS, type ProgressReport, type RunLedger, type RunProgress } from "./ledger.ts";
-import { type Log, throttledErrors } from "./log.ts";
+import { describeDefect, type Log, throttledErrors } from "./log.ts";
 import { ProgressWriter } from "./progress-writer.ts";
 
 /** What a handler is given: one attempt of one run. */
@@ -184,7 +184,11 @@ export class RunExecutor<Run, Outcomes extends OutcomeByJob> {
     const { ledger, log, logFields, classify, postponeMs } = this.#options;
     const failure = classify(error);
     const { runId, name: kind, attempt, maxAttempts } = claim;
-    log.warn({ runId, kind, ...logFields?.(claim.run), attempt, maxAttempts, failure }, "the attempt failed");
+    const defect = failure.code === "internal" ? { error: describeDefect(error) } : {};
+    log.warn(
+      { runId, kind, ...logFields?.(claim.run), attempt, maxAttempts, failure, ...defect },
+      "the attempt failed",
+    );
     const waitMs = postponeMs?.(failure, claim.run) ?? null;
     if (waitMs !== null) {
       const postponed: Verdict = { end: "postponed", failure, delayMs: waitMs };

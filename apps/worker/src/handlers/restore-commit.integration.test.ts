@@ -1,7 +1,8 @@
-import { getRun, type Run, requestCancel } from "@rowback/db";
+import { getRun, type Queryable, type Run, requestCancel } from "@rowback/db";
 import { RestorePreviewParams, RestoreResult } from "@rowback/jobs";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { expect, test } from "vitest";
+import { ControlDatabaseError } from "../control.ts";
 import { createHandlers } from "../handlers.ts";
 import { type Shop, shop } from "../testing/shop.ts";
 import type { WorkerOptions } from "../worker.ts";
@@ -97,4 +98,24 @@ test("a commit that the source refuses is a failed run, with nothing changed and
   });
   expect(rows).toEqual([{ commit_intent: null }]);
   expect(await getRun(fixture.db.system, restore.id)).toMatchObject({ attempt: 1 });
+});
+
+test("a control database that is away right before the commit costs an attempt, not the restore", async () => {
+  let away = true;
+  const { fixture, good, preview } = await damaged("intent-away", {
+    handlers: (worker) => {
+      const query: Queryable["query"] = async (statement) => {
+        if (away && statement.text.includes("SET commit_intent")) {
+          away = false;
+          throw new ControlDatabaseError(new Error("Connection terminated unexpectedly"));
+        }
+        return await worker.control.query(statement);
+      };
+      return createHandlers({ ...worker, control: { query } });
+    },
+  });
+  const restore = await fixture.apply(preview);
+  expect(await fixture.until(restore.id, "succeeded")).toMatchObject({ attempt: 2 });
+  expect(away).toBe(false);
+  expect(await fixture.rows("acme")).toBe(good);
 });
