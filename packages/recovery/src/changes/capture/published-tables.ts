@@ -77,13 +77,14 @@ WHERE p.pubname = ${publication} AND (${oids}::oid[] IS NULL OR c.oid = ANY (${o
  * Whether rows may have changed without any change being logged: the table was rewritten with other values, or a partition with rows
  * came or went. VACUUM FULL and CLUSTER rewrite too, but leave the catalogue's columns as they were. Pure.
  * @param truncated whether a TRUNCATE of the whole table, which is logged, came in between
+ * @param told whether event triggers tell of every rewrite with other values
  */
-export function wasRewritten(before: PublishedTable, now: PublishedTable, truncated: boolean): boolean {
+export function wasRewritten(before: PublishedTable, now: PublishedTable, truncated: boolean, told: boolean): boolean {
   const known = new Map(before.columns.map((column) => [column.attnum, column]));
   // DROP EXPRESSION: values that no backup and no message has had so far.
   if (now.columns.some(({ attnum, generated }) => !generated && known.get(attnum)?.generated === true)) return true;
   if (now.leaves.length > 0 || before.leaves.length > 0) return leavesMoved(before, now, truncated);
-  if (before.filenode === now.filenode) return false;
+  if (told || before.filenode === now.filenode) return false;
   return now.columns.some((column) => {
     const old = known.get(column.attnum);
     if (old === undefined) return column.filled && !column.hasMissing;

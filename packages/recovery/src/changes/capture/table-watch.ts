@@ -42,12 +42,13 @@ export function compareTables(
     beginsAt: since.at.toString(),
     causeXid: causeXid?.toString() ?? null,
   });
+  const told = before?.ddlTrigger?.inForce === true && before.ddlTrigger.version === now.ddlTrigger;
   const rewritten = now.tables.filter((table) => {
     const old = known.get(table.oid);
-    return old !== undefined && wasRewritten(old, table, truncated.has(table.oid));
+    return old !== undefined && wasRewritten(old, table, truncated.has(table.oid), told);
   });
-  const told = new Set(before?.unpublished);
-  const missing = unpublished.filter((table) => !told.has(tableLabel(table)));
+  const declared = new Set(before?.unpublished);
+  const missing = unpublished.filter((table) => !declared.has(tableLabel(table)));
   return {
     seen,
     gaps: [
