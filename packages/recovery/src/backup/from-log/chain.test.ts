@@ -4,12 +4,14 @@ import type { BackupArchive } from "../../archive/backup-reader.ts";
 import { type BackupId, manifestKey } from "../../archive/object-keys.ts";
 import { MemoryStore } from "../../archive/testing/memory-store.ts";
 import { partKeysOf } from "../../archive/testing/written-backup.ts";
+import type { Relation } from "../../changes/log/segment-index.ts";
 import { openSegment, readBlocks, type Segment } from "../../changes/log/segment-reader.ts";
 import { parsePgSnapshot, shows } from "../../changes/moment/pg-snapshot.ts";
 import { type RandomHistory, RELATIONS, randomHistory } from "../../changes/moment/testing/random-history.ts";
 import { storeSegments } from "../../changes/moment/testing/scripted-log.ts";
+import { tableLabel } from "../../postgres/tenancy.ts";
 import { deleteBackup } from "../delete.ts";
-import type { ChainLink } from "./chain.ts";
+import { type ChainLink, openChain } from "./chain.ts";
 import { openIncremental } from "./open-incremental.ts";
 import { linesOf, manifestOf, TENANT, TENANT_ID, writeBase, writeLink } from "./testing/written-chain.ts";
 
@@ -124,6 +126,18 @@ test("rows that are not those of the manifest are never handed out", async () =>
   const { pgSnapshot } = stateAt(history, 20);
   const link = await writeLink(store, [base], { segments, pgSnapshot, state: stateAt(history, 12) });
   await expect(open(store, [base, link])).rejects.toMatchObject({ code: "archive_damaged" });
+});
+
+test("links that repeat what they know of a table hold it once: a chain may be long, and a source have a thousand tables", async () => {
+  const { store, links } = await threeLinks();
+  const { changes } = await openChain({ store, signal }, { tenantId: TENANT_ID, tenantKey: TENANT, links });
+  const definitions = new Set<Relation>();
+  for (const log of changes)
+    for (const table of log.tables)
+      for await (const batch of log.lines(tableLabel(table)))
+        for (const { relation } of batch) definitions.add(relation);
+  expect(changes).toHaveLength(2);
+  expect(definitions.size).toBe(RELATIONS.length);
 });
 
 async function threeLinks() {

@@ -5,7 +5,7 @@ import type { Manifest } from "../../archive/manifest.ts";
 import { partKey } from "../../archive/object-keys.ts";
 import { PartReader } from "../../archive/part-reader.ts";
 import { changeSpan } from "../../changes/moment/change-span.ts";
-import { type KeptTexts, MomentLog, type TableChanges } from "../../changes/moment/moment-log.ts";
+import { MomentLog, type SharedReading, sharedReading, type TableChanges } from "../../changes/moment/moment-log.ts";
 import { RecoveryError } from "../../errors.ts";
 import type { TableName } from "../../postgres/tenancy.ts";
 
@@ -36,7 +36,7 @@ export interface OpenedChain {
   /** Its last link. */
   readonly last: BackupArchive;
   /** Shared by all that is read together. */
-  readonly kept: KeptTexts;
+  readonly shared: SharedReading;
 }
 
 /**
@@ -52,7 +52,7 @@ export async function openChain(ctx: ChainContext, request: ChainRequest): Promi
     base: proven(whole, first.backupId),
     changes: [],
     last: whole,
-    kept: { texts: new Map(), bytes: 0 },
+    shared: sharedReading(),
   };
   for (const link of others) {
     const archive = await openLink(ctx, request, link);
@@ -79,8 +79,8 @@ export async function linkTo(ctx: ChainContext, chain: OpenedChain, archive: Bac
     pgSnapshot: manifest.snapshot.pgSnapshot,
   });
   const places = parts.map(({ part, bytes }) => ({ key: partKey({ tenantId, backupId }, part, writer), bytes }));
-  const { kept } = chain;
-  const log = await MomentLog.open(ctx.store, places, { tenantKey, span, kept, signal: ctx.signal });
+  const { shared } = chain;
+  const log = await MomentLog.open(ctx.store, places, { tenantKey, span, shared, signal: ctx.signal });
   return { ...chain, changes: [...chain.changes, log], last: archive };
 }
 

@@ -84,13 +84,13 @@ export async function backUpFromLog(ctx: VerbContext, request: LogBackupRequest)
 async function fold(
   { store, signal }: VerbContext,
   { tenantKey, segments }: LogBackupRequest,
-  { base, changes, last, kept }: OpenedChain,
+  { base, changes, last, shared }: OpenedChain,
   { info }: SourceLook,
 ): Promise<{ readonly moment: BackupArchive; readonly log: MomentLog }> {
   const since = last.manifest.snapshot.pgSnapshot;
   const span = changeSpan(since, { kind: "snapshot", pgSnapshot: info.pgSnapshot });
   const places = segments(parsePgSnapshot(since).xmin, lsnDigits(info.endLsn));
-  const log = await MomentLog.open(store, places, { tenantKey, span, kept, signal });
+  const log = await MomentLog.open(store, places, { tenantKey, span, shared, signal });
   return { moment: await momentOf(base, joinChanges([...changes, log]), { signal }), log };
 }
 

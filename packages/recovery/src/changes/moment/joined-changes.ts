@@ -1,4 +1,5 @@
 import { type TableName, tableLabel } from "../../postgres/tenancy.ts";
+import { parseLsn } from "./change-span.ts";
 import { compareChanges, mergeBatches } from "./merge-changes.ts";
 import { type Extent, extentOf, type LoggedTableLine, type TableChanges } from "./moment-log.ts";
 
@@ -32,31 +33,18 @@ class JoinedChanges implements TableChanges {
     return extentOf(this.#parts.flatMap((part) => part.extent(label) ?? []));
   }
 
+  /** A part is begun where it begins: a batch of each that is begun is held, and a chain may be long. */
   async *lines(label: string): AsyncGenerator<LoggedTableLine[]> {
-    for (const together of this.#overlapping(label)) {
-      yield* mergeBatches(
-        together.map((part) => part.lines(label)),
-        compareChanges,
-      );
-    }
-  }
-
-  /** Only parts whose positions overlap are read side by side: a batch of each is held, and a chain may be long. */
-  #overlapping(label: string): TableChanges[][] {
     const placed = this.#parts
       .flatMap((part) => {
         const extent = part.extent(label);
-        return extent === null ? [] : [{ part, ...extent }];
+        return extent === null ? [] : [{ part, first: parseLsn(extent.first) }];
       })
       .toSorted((a, b) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0));
-    const groups: TableChanges[][] = [];
-    let last = "";
-    for (const { part, ...extent } of placed) {
-      const group = groups.at(-1);
-      if (group !== undefined && extent.first <= last) group.push(part);
-      else groups.push([part]);
-      if (extent.last > last) last = extent.last;
-    }
-    return groups;
+    yield* mergeBatches(
+      placed.map(({ part }) => part.lines(label)),
+      compareChanges,
+      (at, { change }) => (placed[at]?.first ?? 0n) <= change.transaction.lsn,
+    );
   }
 }

@@ -4,30 +4,35 @@ import type { LoggedChange } from "./logged-lines.ts";
 const BATCH = 1_000;
 
 /**
- * Merges streams of batches that are each in order into one; at a tie the earlier stream goes first. Holds one batch of each.
+ * Merges streams of batches that are each in order into one; at a tie the earlier stream goes first. Holds one batch of each that is begun.
  * @param compare as for sorting
+ * @param isDue whether a stream may have something that stands before this item; until then it is not begun, nor are those behind it
  */
 export async function* mergeBatches<T>(
   streams: readonly AsyncIterable<readonly T[]>[],
   compare: (a: T, b: T) => number,
+  isDue: (stream: number, item: T) => boolean = () => true,
 ): AsyncGenerator<T[]> {
-  const cursors = streams.map((stream) => new Cursor(stream[Symbol.asyncIterator]()));
+  const cursors: Cursor<T>[] = [];
+  let begun = 0;
   let merged: T[] = [];
   for (;;) {
-    for (const cursor of cursors) await cursor.fill();
-    // Until one of them has to be asked for more.
-    for (;;) {
-      const first = firstOf(cursors, compare);
-      const item = first?.head;
-      if (first === null || item === undefined) break;
-      merged.push(item);
-      if (merged.length === BATCH) {
-        yield merged;
-        merged = [];
-      }
-      if (first.advance()) break;
+    const first = firstOf(cursors, compare);
+    const item = first?.head;
+    const next = streams[begun];
+    if (next !== undefined && (item === undefined || isDue(begun, item))) {
+      begun += 1;
+      const cursor = new Cursor(next[Symbol.asyncIterator]());
+      if (await cursor.fill()) cursors.push(cursor);
+      continue;
     }
-    if (cursors.every((cursor) => cursor.ended)) break;
+    if (first === null || item === undefined) break;
+    merged.push(item);
+    if (merged.length === BATCH) {
+      yield merged;
+      merged = [];
+    }
+    if (first.advance() && !(await first.fill())) cursors.splice(cursors.indexOf(first), 1);
   }
   if (merged.length > 0) yield merged;
 }
@@ -37,7 +42,6 @@ class Cursor<T> {
   readonly #batches: AsyncIterator<readonly T[]>;
   #batch: readonly T[] = [];
   #at = 0;
-  ended = false;
 
   constructor(batches: AsyncIterator<readonly T[]>) {
     this.#batches = batches;
@@ -53,13 +57,15 @@ class Cursor<T> {
     return this.#at === this.#batch.length;
   }
 
-  async fill(): Promise<void> {
-    while (this.#at === this.#batch.length && !this.ended) {
+  /** Asks for the next batch that is not empty. False: there is none. */
+  async fill(): Promise<boolean> {
+    this.#at = 0;
+    do {
       const next = await this.#batches.next();
-      this.#batch = next.done === true ? [] : next.value;
-      this.ended = next.done === true;
-      this.#at = 0;
-    }
+      if (next.done === true) return false;
+      this.#batch = next.value;
+    } while (this.#batch.length === 0);
+    return true;
   }
 }
 

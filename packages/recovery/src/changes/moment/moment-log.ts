@@ -76,17 +76,25 @@ export async function* changesOf(log: TableChanges, label: string): AsyncGenerat
   }
 }
 
-/** Block text that was read and may be wanted again; several logs that are read together share one. */
-export interface KeptTexts {
+/** What several logs that are read together share. */
+export interface SharedReading {
+  /** Block text that was read and may be wanted again. */
   readonly texts: Map<SegmentBlock, Buffer>;
+  /** Of these texts. */
   bytes: number;
+  /** Segments repeat what they know of a table; equal definitions are one. By their JSON. */
+  readonly relations: Map<string, Relation>;
+}
+
+export function sharedReading(): SharedReading {
+  return { texts: new Map(), bytes: 0, relations: new Map() };
 }
 
 export interface OpenLogOptions {
   readonly tenantKey: string;
   readonly span: ChangeSpan;
   /** Its own unless given. */
-  readonly kept?: KeptTexts | undefined;
+  readonly shared?: SharedReading | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -96,18 +104,18 @@ export class MomentLog implements TableChanges {
   readonly #store: ObjectStore;
   readonly #tables: ReadonlyMap<string, readonly Stretch[]>;
   readonly #signal: AbortSignal | undefined;
-  readonly #kept: KeptTexts;
+  readonly #shared: SharedReading;
 
   private constructor(
     store: ObjectStore,
     tables: ReadonlyMap<string, readonly Stretch[]>,
-    kept: KeptTexts,
+    shared: SharedReading,
     options: Pick<OpenLogOptions, "span" | "signal">,
   ) {
     this.span = options.span;
     this.#store = store;
     this.#tables = tables;
-    this.#kept = kept;
+    this.#shared = shared;
     this.#signal = options.signal;
   }
 
@@ -120,10 +128,9 @@ export class MomentLog implements TableChanges {
     segments: AsyncIterable<SegmentPlace> | Iterable<SegmentPlace>,
     options: OpenLogOptions,
   ): Promise<MomentLog> {
-    const { tenantKey, signal } = options;
+    const { tenantKey, signal, shared = sharedReading() } = options;
+    const { relations } = shared;
     const tables = new Map<string, Stretch[]>();
-    // Segments repeat what they know of a table; equal definitions are one.
-    const relations = new Map<string, Relation>();
     const open = ({ key, bytes }: SegmentPlace): Promise<Segment> =>
       openSegment(store, key, bytes, { signal, tenantKey });
     for await (const segment of ahead(segments, open)) {
@@ -137,12 +144,12 @@ export class MomentLog implements TableChanges {
         tables.set(label, stretches);
       }
     }
-    return new MomentLog(store, tables, options.kept ?? { texts: new Map(), bytes: 0 }, options);
+    return new MomentLog(store, tables, shared, options);
   }
 
   /** The same log over another span. */
   within(span: ChangeSpan): MomentLog {
-    return new MomentLog(this.#store, this.#tables, this.#kept, { span, signal: this.#signal });
+    return new MomentLog(this.#store, this.#tables, this.#shared, { span, signal: this.#signal });
   }
 
   get tables(): readonly TableName[] {
@@ -220,11 +227,11 @@ export class MomentLog implements TableChanges {
   }
 
   async *#texts(part: TenantPart, blocks: readonly SegmentBlock[]): AsyncGenerator<Buffer> {
-    const { texts } = this.#kept;
+    const { texts, bytes } = this.#shared;
     const isKept = blocks.every((block) => texts.has(block));
-    if (!isKept && part.rawBytes <= FETCHED_TOGETHER_BYTES && this.#kept.bytes + part.rawBytes <= KEPT_BYTES) {
+    if (!isKept && part.rawBytes <= FETCHED_TOGETHER_BYTES && bytes + part.rawBytes <= KEPT_BYTES) {
       for await (const { block, text } of this.#read(part, part.blocks)) texts.set(block, text);
-      this.#kept.bytes += part.rawBytes;
+      this.#shared.bytes += part.rawBytes;
     }
     const missing: SegmentBlock[] = [];
     for (const block of blocks) {
