@@ -17,6 +17,7 @@ import { introducePeople, type People } from "./people.ts";
 import { FAULT_KINDS, planFaults } from "./plan.ts";
 import { type Findings, isClean, reportOf } from "./report.ts";
 import { settled } from "./settled.ts";
+import { say, untilStopped } from "./until-stopped.ts";
 import { type Cleanup, startWorld, type World } from "./world.ts";
 
 const USAGE = `npm run chaos -- [--faults 30] [--seed 1] [--store s3|file] [--every 2000] [--scale 100] [--only freeze,kill] [--keep-logs folder]`;
@@ -71,37 +72,21 @@ function readOptions(): Options {
   return { faults, seed, store, everyMs, scale, only, keepLogs: read.data["keep-logs"] };
 }
 
-const startedAt = Date.now();
-const say = (line: string): void => console.error(`[${((Date.now() - startedAt) / 1000).toFixed(0)} s] ${line}`);
-
-async function main(): Promise<void> {
+async function main(cleanups: Cleanup[], signal: AbortSignal): Promise<void> {
   const options = readOptions();
-  const stop = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.on(name, () => stop.abort(new Error(`stopped by ${name}`)));
-  const cleanups: Cleanup[] = [];
-  try {
-    const world = await startWorld({ ...options, leaseMs: LEASE_MS, apis: 2, workers: 3, say }, cleanups, stop.signal);
-    const people = await introducePeople(world, options.scale, stop.signal);
-    await beginEffectsJournal(world.urls.source);
-    say(`${people.tenants.length} tenants; the load begins`);
-    const seen = await underFire(world, people, options, stop.signal);
-    const findings = await check(world, people, seen, stop.signal);
-    for (const [what, found] of Object.entries(findings)) for (const one of found) say(`${what}: ${one}`);
-    const report = reportOf(
-      { seed: options.seed, faults: seen.faults, runs: await countRuns(world.urls.control) },
-      findings,
-    );
-    console.log(JSON.stringify(report));
-    if (!isClean(report)) process.exitCode = 1;
-  } catch (error) {
-    if (!stop.signal.aborted) throw error;
-    say("stopped");
-    process.exitCode = 130;
-  } finally {
-    for (const cleanup of cleanups.reverse())
-      await cleanup().catch((error: unknown) => say(`clean-up: ${String(error)}`));
-  }
+  const world = await startWorld({ ...options, leaseMs: LEASE_MS, apis: 2, workers: 3, say }, cleanups, signal);
+  const people = await introducePeople(world, options.scale, signal);
+  await beginEffectsJournal(world.urls.source);
+  say(`${people.tenants.length} tenants; the load begins`);
+  const seen = await underFire(world, people, options, signal);
+  const findings = await check(world, people, seen, signal);
+  for (const [what, found] of Object.entries(findings)) for (const one of found) say(`${what}: ${one}`);
+  const report = reportOf(
+    { seed: options.seed, faults: seen.faults, runs: await countRuns(world.urls.control) },
+    findings,
+  );
+  console.log(JSON.stringify(report));
+  if (!isClean(report)) process.exitCode = 1;
 }
 
 interface Seen {
@@ -182,6 +167,6 @@ function summary(counts: ReadonlyMap<string, number>): string {
     .join(", ");
 }
 
-await main();
+await untilStopped(main);
 // Everything is closed. Left to itself, node 24.21 was seen to spin for ever in the clean-up of its last handles.
 process.exit();

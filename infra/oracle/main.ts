@@ -10,6 +10,7 @@ import { RecoveryError } from "@rowback/recovery/errors";
 import type { Reach } from "@rowback/recovery/plans";
 import { openStore } from "@rowback/storage";
 import { randomOf } from "../chaos/random.ts";
+import { say, untilStopped } from "../chaos/until-stopped.ts";
 import { untilCaptured } from "./captured.ts";
 import { compareMoment, compareReferences, type Mismatch } from "./compare.ts";
 import { isPromised, limitOf, readReaches } from "./declared.ts";
@@ -60,66 +61,50 @@ function readOptions(): Options {
   return { ...counts, schemaChanges: !values["no-schema-changes"], ddlTrigger: !values["no-ddl-trigger"] };
 }
 
-const startedAt = Date.now();
-const say = (line: string): void => console.error(`[${((Date.now() - startedAt) / 1000).toFixed(0)} s] ${line}`);
-
-async function main(): Promise<void> {
+async function main(cleanups: Cleanup[], signal: AbortSignal): Promise<void> {
   const options = readOptions();
-  const stop = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.on(name, () => stop.abort(new Error(`stopped by ${name}`)));
-  const cleanups: Cleanup[] = [];
-  try {
-    const system = await startSystem(cleanups, options, stop.signal);
-    const base = await takePhysicalBase(system.source.url, system.dataDir, join(system.folder, "base"), system.archive);
-    say("the world begins to live");
-    const history = await liveThrough(system, {
-      ...options,
-      count: options.points,
-      signal: stop.signal,
-      say,
-    });
-    say(`${history.transactions} transactions, ${history.kills} kills, ${history.backups} backups; comparing`);
-    const db = openControlDatabase({ url: system.controlUrl, maxConnections: 4, applicationName: "oracle" });
-    cleanups.push(() => db.close());
-    await untilCaptured(db, system, stop.signal);
+  const system = await startSystem(cleanups, options, signal);
+  const base = await takePhysicalBase(system.source.url, system.dataDir, join(system.folder, "base"), system.archive);
+  say("the world begins to live");
+  const history = await liveThrough(system, {
+    ...options,
+    count: options.points,
+    signal,
+    say,
+  });
+  say(`${history.transactions} transactions, ${history.kills} kills, ${history.backups} backups; comparing`);
+  const db = openControlDatabase({ url: system.controlUrl, maxConnections: 4, applicationName: "oracle" });
+  cleanups.push(() => db.close());
+  await untilCaptured(db, system, signal);
 
-    const judged = await compareAll(db, system, history, options.seed, stop.signal);
-    const chosen = evenly(judged.whole, options.restores);
-    const restored = await restoreIntoScratch(system, chosen, stop.signal);
-    const physical = await comparePhysical(system, base, evenly(history.points.filter(isExact), options.physical));
-    const mismatches = [...judged.mismatches, ...restored, ...physical];
-    for (const mismatch of mismatches) say(`MISMATCH ${mismatch}`);
-    console.log(
-      JSON.stringify({
-        oracle: "moments",
-        seed: options.seed,
-        points: history.points.length,
-        tenants: system.tenants.length,
-        compared: judged.compared,
-        inDeclaredGap: judged.inDeclaredGap,
-        besideSchemaChange: judged.besideSchemaChange,
-        unexpectedRefusals: judged.unexpectedRefusals,
-        restored: chosen.length * system.tenants.length,
-        physical: Math.min(options.physical, history.points.filter(isExact).length),
-        transactions: history.transactions,
-        schemaChanges: history.schemaChanges,
-        ddlTrigger: options.ddlTrigger,
-        captureKills: history.kills,
-        backups: history.backups,
-        mismatches: mismatches.length,
-      }),
-    );
-    if (mismatches.length > 0 || !isBelievable(judged, history.points.length * system.tenants.length, options))
-      process.exitCode = 1;
-  } catch (error) {
-    if (!stop.signal.aborted) throw error;
-    say("stopped");
-    process.exitCode = 130;
-  } finally {
-    for (const cleanup of cleanups.reverse())
-      await cleanup().catch((error: unknown) => say(`clean-up: ${String(error)}`));
-  }
+  const judged = await compareAll(db, system, history, options.seed, signal);
+  const chosen = evenly(judged.whole, options.restores);
+  const restored = await restoreIntoScratch(system, chosen, signal);
+  const physical = await comparePhysical(system, base, evenly(history.points.filter(isExact), options.physical));
+  const mismatches = [...judged.mismatches, ...restored, ...physical];
+  for (const mismatch of mismatches) say(`MISMATCH ${mismatch}`);
+  console.log(
+    JSON.stringify({
+      oracle: "moments",
+      seed: options.seed,
+      points: history.points.length,
+      tenants: system.tenants.length,
+      compared: judged.compared,
+      inDeclaredGap: judged.inDeclaredGap,
+      besideSchemaChange: judged.besideSchemaChange,
+      unexpectedRefusals: judged.unexpectedRefusals,
+      restored: chosen.length * system.tenants.length,
+      physical: Math.min(options.physical, history.points.filter(isExact).length),
+      transactions: history.transactions,
+      schemaChanges: history.schemaChanges,
+      ddlTrigger: options.ddlTrigger,
+      captureKills: history.kills,
+      backups: history.backups,
+      mismatches: mismatches.length,
+    }),
+  );
+  if (mismatches.length > 0 || !isBelievable(judged, history.points.length * system.tenants.length, options))
+    process.exitCode = 1;
 }
 
 /** How every tenant at every moment came out: each is in one of the four. */
@@ -238,4 +223,4 @@ function evenly<T>(of: readonly T[], count: number): T[] {
   );
 }
 
-await main();
+await untilStopped(main);

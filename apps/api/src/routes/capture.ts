@@ -1,23 +1,14 @@
-import { getCaptureState, getSource, insertRun, listEpochs, withSystem } from "@rowback/db";
+import { getCaptureState, getSource, listEpochs } from "@rowback/db";
 import { RecoveryError } from "@rowback/recovery/errors";
 import { captureInClear } from "@rowback/recovery/plans";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import type { z } from "zod";
-import { audit } from "../audit.ts";
-import { callerOf } from "../auth/caller.ts";
 import { CaptureView, toCaptureView } from "../capture-view.ts";
 import type { ApiContext } from "../context.ts";
 import { notFound } from "../problem.ts";
 import { IdParams, PROBLEMS } from "../responses.ts";
-import {
-  answerWithRun,
-  earlierRun,
-  insertedRun,
-  RUN_RESPONSES,
-  RUN_TIMEOUT_MS,
-  RunHeaders,
-  requestedRun,
-} from "../run-start.ts";
+import { RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders } from "../run-start.ts";
+import { answerSourceRun } from "../source-run.ts";
 
 /** Setting up, watching and ending the capture of a source's changes. */
 export function captureRoutes(api: ApiContext): FastifyPluginAsyncZod {
@@ -79,23 +70,14 @@ export function captureRoutes(api: ApiContext): FastifyPluginAsyncZod {
           headers: RunHeaders,
           response: { ...RUN_RESPONSES, ...PROBLEMS },
         },
-        handler: async (request, reply) => {
-          const sourceId = request.params.id;
-          const run = await withSystem(db, async (client) => {
-            const asked = requestedRun(kind, request, callerOf(request).userId);
-            const earlier = await earlierRun(client, asked, { sourceId });
-            if (earlier !== null) return earlier;
-            const source = await getSource(client, sourceId);
-            if (source === null) throw notFound("source");
-            if (kind === "capture_setup" && source.encryption) throw captureInClear(sourceId);
-            const { run: inserted, isNew } = insertedRun(
-              await insertRun(client, { ...asked, tenantId: null, sourceId, params: {} }),
-            );
-            if (isNew) await audit(client, request, { action, sourceId, runId: inserted.id });
-            return inserted;
-          });
-          return answerWithRun(api, request, reply, run);
-        },
+        handler: (request, reply) =>
+          answerSourceRun(api, request, reply, {
+            kind,
+            action,
+            check: ({ encryption }) => {
+              if (kind === "capture_setup" && encryption) throw captureInClear(request.params.id);
+            },
+          }),
       });
     }
   };

@@ -2,7 +2,6 @@ import {
   deleteSource,
   getCaptureState,
   getSource,
-  insertRun,
   insertSource,
   lastDiscovery,
   listProtectedTables,
@@ -18,20 +17,12 @@ import { captureInClear, ScopeRule, Tenancy } from "@rowback/recovery/plans";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { audit } from "../audit.ts";
-import { callerOf } from "../auth/caller.ts";
 import type { ApiContext } from "../context.ts";
 import { plainText } from "../plain-text.ts";
 import { notFound } from "../problem.ts";
 import { IdParams, PROBLEMS } from "../responses.ts";
-import {
-  answerWithRun,
-  earlierRun,
-  insertedRun,
-  RUN_RESPONSES,
-  RUN_TIMEOUT_MS,
-  RunHeaders,
-  requestedRun,
-} from "../run-start.ts";
+import { RUN_RESPONSES, RUN_TIMEOUT_MS, RunHeaders } from "../run-start.ts";
+import { answerSourceRun } from "../source-run.ts";
 import { DiscoveryView, SourceView, toDiscoveryView, toSourceView } from "../source-view.ts";
 
 const Connection = plainText(4_000).refine(isConnection, "must be env:NAME, or a postgres:// URL with a host").meta({
@@ -209,21 +200,7 @@ export function sourceRoutes(api: ApiContext): FastifyPluginAsyncZod {
           response: { ...RUN_RESPONSES, ...PROBLEMS },
         },
       },
-      async (request, reply) => {
-        const sourceId = request.params.id;
-        const run = await withSystem(db, async (client) => {
-          const asked = requestedRun("discovery", request, callerOf(request).userId);
-          const earlier = await earlierRun(client, asked, { sourceId });
-          if (earlier !== null) return earlier;
-          if ((await getSource(client, sourceId)) === null) throw notFound("source");
-          const { run, isNew } = insertedRun(
-            await insertRun(client, { ...asked, tenantId: null, sourceId, params: {} }),
-          );
-          if (isNew) await audit(client, request, { action: "source.discover", sourceId, runId: run.id });
-          return run;
-        });
-        return answerWithRun(api, request, reply, run);
-      },
+      (request, reply) => answerSourceRun(api, request, reply, { kind: "discovery", action: "source.discover" }),
     );
 
     app.get(
