@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
-import { loadavg, tmpdir } from "node:os";
+import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startPostgres } from "@rowback/local-services";
@@ -8,32 +8,45 @@ import { createSlot, dropSlot, openSource } from "@rowback/recovery";
 import pg from "pg";
 import { z } from "zod";
 import { type Child, startChild } from "./child-process.ts";
+import { confine } from "./cores.ts";
 import { inTurns, median, ratio, report, seconds } from "./measure.ts";
+import { type PgbenchResult, pgbench } from "./pgbench.ts";
 
 /**
  * What a capture costs its source, and how fast it is, on PostgreSQL 18 with fsync:
  *
- * - `tps_ratio`: pgbench's transaction (three updates, one insert, a commit), by as many server-side writers as given, while the tables
- *   are published, a slot exists and a process captures it, to the same without any of them; turn by turn. Writers, server and capture
- *   share this machine's cores, so what the capture takes from them is in the figure.
+ * - `tps_ratio`: pgbench's own transaction by pgbench, as many as go, while the tables are published, a slot exists and a process captures
+ *   it, to the same without any of them; turn by turn. With and without, the server runs on core 0 alone and has no idle moment; pgbench and
+ *   the capture run on the other cores, as they would on other machines. So what the server's own process takes that decodes and sends is in the
+ *   figure; what ours takes is not.
+ * - `latency_ratio_at_50`, `…_at_75`: the mean latency with the capture to that without, at half and at three quarters of the transactions a
+ *   second that went without; `tps_ratio_at_…`: how many of them went.
+ * - `tps_ratio_shared_cores`: the same transaction by writers inside the server, who wait for no network and parse nothing, while they, the
+ *   server and the capture share all cores and leave none idle.
  * - `changes_per_second`: of one process that reads a backlog of row changes to durable segments; `ratio_to_sql_drain`: to the server
  *   decoding the same WAL for `pg_logical_slot_peek_binary_changes` and only counting.
  * - `lag_p99_seconds`: from a commit to the moment its changes are gathered, at 5,000 changes a second; `durable_lag_p99_seconds`: to the
  *   moment they are stored, with segments of 1 s.
  * - `big_peak_rss_mib`: the capture's memory over a transaction of 2 million rows, and `peak_rss_mib` before it.
  *
- * `npm run bench -- capture [--seconds 8] [--rounds 3] [--writers 4] [--backlog 400000] [--big 2000000]`
+ * `npm run bench -- capture [--seconds 5] [--rounds 5] [--writers 4] [--clients 8] [--backlog 400000] [--big 2000000]`
  */
 const { values: options } = parseArgs({
   options: {
-    seconds: { type: "string", default: "8" },
-    rounds: { type: "string", default: "3" },
+    only: { type: "string", default: "throughput,backlog,lag,big" },
+    seconds: { type: "string", default: "5" },
+    rounds: { type: "string", default: "5" },
     writers: { type: "string", default: "4" },
+    clients: { type: "string", default: "8" },
     backlog: { type: "string", default: "400000" },
     big: { type: "string", default: "2000000" },
   },
 });
 const writers = Number(options.writers);
+const WARM_UP_SECONDS = 2;
+const SERVER_CORE = "0";
+const OTHER_CORES = `1-${availableParallelism() - 1}`;
+const ALL_CORES = `0-${availableParallelism() - 1}`;
 
 const SCHEMA = `
 CREATE TABLE tenants (id int PRIMARY KEY, name text);
@@ -107,34 +120,75 @@ try {
 }
 
 async function figures(): Promise<Record<string, number>> {
-  const tps = await compareThroughput();
-  const backlog = await drainBacklog();
-  const lag = await measureLag();
-  const big = await captureBigTransaction();
-  return { ...tps, ...backlog, ...lag, ...big };
+  const parts = { throughput: compareThroughput, backlog: drainBacklog, lag: measureLag, big: captureBigTransaction };
+  const found: Record<string, number> = {};
+  for (const [name, part] of Object.entries(parts)) {
+    if (options.only.split(",").includes(name)) Object.assign(found, await part());
+  }
+  return found;
 }
 
 async function compareThroughput(): Promise<Record<string, number>> {
-  const perSecond = await inTurns(Number(options.rounds), {
-    without: () => write(),
-    with: () => capturing(10_000, () => write()).then(({ result }) => result),
+  const shared = await inTurns(Number(options.rounds), {
+    without: () => steadily((secs) => write(secs)),
+    with: () => capturing(10_000, () => steadily((secs) => write(secs))).then(({ result }) => result),
   });
+  await confine(server.pid, SERVER_CORE);
+  const most = await pgbenchInTurns(null);
+  const half = await pgbenchInTurns(most.without.tps / 2);
+  const threeQuarters = await pgbenchInTurns((most.without.tps * 3) / 4);
+  await confine(server.pid, ALL_CORES);
   return {
-    tps_without: Math.round(perSecond("without")),
-    tps_with: Math.round(perSecond("with")),
-    tps_ratio: ratio(perSecond("with"), perSecond("without")),
+    tps_without: Math.round(most.without.tps),
+    tps_with: Math.round(most.with.tps),
+    tps_ratio: ratio(most.with.tps, most.without.tps),
+    tps_ratio_at_50: ratio(half.with.tps, half.without.tps),
+    latency_ms_without_at_50: half.without.latencyMs,
+    latency_ratio_at_50: ratio(half.with.latencyMs, half.without.latencyMs),
+    tps_ratio_at_75: ratio(threeQuarters.with.tps, threeQuarters.without.tps),
+    latency_ms_without_at_75: threeQuarters.without.latencyMs,
+    latency_ratio_at_75: ratio(threeQuarters.with.latencyMs, threeQuarters.without.latencyMs),
+    tps_without_shared_cores: Math.round(shared("without")),
+    tps_ratio_shared_cores: ratio(shared("with"), shared("without")),
   };
 }
 
+/** Medians with and without a capture, the server on its own core. */
+async function pgbenchInTurns(rate: number | null): Promise<Record<"without" | "with", PgbenchResult>> {
+  const latencies: Record<"without" | "with", number[]> = { without: [], with: [] };
+  const note = (name: "without" | "with", { tps, latencyMs }: PgbenchResult): number => {
+    latencies[name].push(latencyMs);
+    return tps;
+  };
+  const load = { url: server.url, folder, clients: Number(options.clients), cores: OTHER_CORES, rate };
+  const once = (): Promise<PgbenchResult> => steadily((secs) => pgbench({ ...load, seconds: secs }));
+  const tps = await inTurns(Number(options.rounds), {
+    without: async () => note("without", await once()),
+    with: async () => note("with", (await capturing(10_000, once, OTHER_CORES)).result),
+  });
+  const of = (name: "without" | "with"): PgbenchResult => ({
+    tps: tps(name),
+    // The first round warms caches.
+    latencyMs: median(latencies[name].slice(1)),
+  });
+  return { without: of("without"), with: of("with") };
+}
+
+/** A capture runs for weeks: what its process takes to start and to compile is not measured. */
+async function steadily<T>(load: (secs: number) => Promise<T>): Promise<T> {
+  await load(WARM_UP_SECONDS);
+  return await load(Number(options.seconds));
+}
+
 /** Transactions a second. */
-async function write(): Promise<number> {
+async function write(secs: number): Promise<number> {
   const each = await Promise.all(
     Array.from({ length: writers }, async () => {
-      const { rows } = await pool.query(`CALL write_for('${options.seconds} seconds', 0)`);
+      const { rows } = await pool.query(`CALL write_for('${secs} seconds', 0)`);
       return z.tuple([z.object({ transactions: z.number() })]).parse(rows)[0].transactions;
     }),
   );
-  return each.reduce((sum, one) => sum + one, 0) / Number(options.seconds);
+  return each.reduce((sum, one) => sum + one, 0) / secs;
 }
 
 async function drainBacklog(): Promise<Record<string, number>> {
@@ -213,10 +267,12 @@ async function captureBigTransaction(): Promise<Record<string, number>> {
 async function capturing<T>(
   segmentMs: number,
   fn: () => Promise<T>,
+  cores: string = ALL_CORES,
 ): Promise<{ result: T; stats: Stats; took: number }> {
   await pool.query(PUBLISH);
   const made = await slot("ours");
   const child = startChild("capture");
+  await confine(child.pid, cores);
   await start(child, made, segmentMs);
   const result = await fn();
   const end = await position();

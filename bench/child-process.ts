@@ -6,6 +6,7 @@ const Reply = z.union([z.object({ done: z.unknown() }), z.object({ failed: z.str
 
 /** A program of bench/processes that does one thing again and again, in a process of its own. */
 export interface Child {
+  readonly pid: number;
   /** Resolves with what the program answers; rejects with what it threw, or when it ends. */
   ask<T>(order: object, answer: z.ZodType<T>): Promise<T>;
   /** Ends the process, after what it is doing. */
@@ -15,7 +16,10 @@ export interface Child {
 /** Starts `bench/processes/<name>.ts`. Secrets travel in the environment or the orders, not in arguments. Ends with this process. */
 export function startChild(name: string, env: Readonly<Record<string, string>> = {}): Child {
   const child = fork(new URL(`./processes/${name}.ts`, import.meta.url), { env: { ...process.env, ...env } });
+  const { pid } = child;
+  if (pid === undefined) throw new Error(`${name} can't be started`);
   return {
+    pid,
     ask: async (order, answer) => {
       const reply = Reply.parse(await roundTrip(child, name, order));
       if ("failed" in reply) throw new Error(`${name}: ${reply.failed}`);

@@ -50,6 +50,8 @@ export async function run(
   const err: Buffer[] = [];
   child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
   child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
+  // A program that ends without reading it says so by its exit code, if that is a failure.
+  child.stdin.on("error", () => {});
   child.stdin.end(options.input ?? "");
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once("error", reject);

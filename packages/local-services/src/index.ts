@@ -1,4 +1,4 @@
-export { type ClientTools, clientTools } from "./postgres/client-tools.ts";
+export { type ClientTools, clientTools, pgbenchProgram } from "./postgres/client-tools.ts";
 export { type PostgresOptions, type PostgresServer, startPostgres } from "./postgres/start-postgres.ts";
 export { cacheFolder, temporaryFolder } from "./process/folders.ts";
 export { freePort } from "./process/free-port.ts";

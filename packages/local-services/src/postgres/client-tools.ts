@@ -1,7 +1,7 @@
 import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheFolder } from "../process/folders.ts";
-import { debianClientBinaries } from "./debian-binaries.ts";
+import { debianClientBinaries, debianServerBinaries } from "./debian-binaries.ts";
 
 /** Full paths of PostgreSQL 15's client programs, to be run as they are. */
 export interface ClientTools {
@@ -32,4 +32,13 @@ export async function clientTools(): Promise<ClientTools> {
     Object.keys(env).length === 0 ? join(binDir, name) : wrapper(join(binDir, name), env);
   const [psql, pgDump, pgRestore] = await Promise.all([tool("psql"), tool("pg_dump"), tool("pg_restore")]);
   return { psql, pgDump, pgRestore };
+}
+
+/** pgbench of PostgreSQL 15: Debian has it beside the server. It runs against newer servers too. */
+export async function pgbenchProgram(): Promise<{
+  readonly program: string;
+  readonly env: Readonly<Record<string, string>>;
+}> {
+  const { binDir, env } = await debianServerBinaries();
+  return { program: join(binDir, "pgbench"), env };
 }
