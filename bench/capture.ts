@@ -22,7 +22,7 @@ import { type PgbenchResult, pgbench } from "./pgbench.ts";
  * - `latency_ratio_at_50`, `…_at_75`: the mean latency with the capture to that without, at half and at three quarters of the transactions a
  *   second that went without; `tps_ratio_at_…`: how many of them went.
  * - `tps_ratio_shared_cores`: the same transaction by writers inside the server, who wait for no network and parse nothing, while they, the
- *   server and the capture share all cores and leave none idle.
+ *   server and the capture share all cores and leave little of them idle.
  * - `changes_per_second`: of one process that reads a backlog of row changes to durable segments; `ratio_to_sql_drain`: to the server
  *   decoding the same WAL for `pg_logical_slot_peek_binary_changes` and only counting.
  * - `lag_p99_seconds`: from a commit to the moment its changes are gathered, at 5,000 changes a second; `durable_lag_p99_seconds`: to the
