@@ -1,5 +1,6 @@
 import pg from "pg";
 import { z } from "zod";
+import { runSql } from "../chaos/sql.ts";
 import { compareReferences, lastBefore, type Mismatch } from "./compare.ts";
 import type { Point } from "./points.ts";
 import { type Reference, readReference, TABLE_NAMES } from "./reference.ts";
@@ -19,6 +20,8 @@ export async function restoreIntoScratch(
   const mismatches: Mismatch[] = [];
   for (const point of points) {
     signal.throwIfAborted();
+    // A row that has another tenant by the next moment would be in its way.
+    await runSql(system.scratchUrl, "TRUNCATE accounts CASCADE");
     for (const tenant of system.tenants) {
       const target = "lsn" in point.target ? { lsn: asPostgres(lastBefore(point.target.lsn)) } : point.target;
       const wish = {
