@@ -256,11 +256,12 @@ class Capture {
     const open = this.#open;
     const told = open && readDdlMessage(prefix, content, this.#request.publicationName);
     if (open === null || told === null) return;
-    this.#toldLsn = open.lsn;
     if ("table" in told) {
-      const { table, altered } = this.#book.tell(told.table, open);
-      this.#told.set(table.oid, table);
-      if (altered !== null) this.#sorter.altered(altered);
+      const taken = this.#book.tell(told.table, open);
+      if (taken === null) return;
+      this.#toldLsn = open.lsn;
+      this.#told.set(taken.table.oid, taken.table);
+      if (taken.altered !== null) this.#sorter.altered(taken.altered);
       return;
     }
     const table = "rewritten" in told ? told.rewritten.table : null;

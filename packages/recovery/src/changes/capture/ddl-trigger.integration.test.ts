@@ -209,6 +209,24 @@ test("whoever writes messages like the triggers' is found out by the next look",
   expect(await story(shop)).toEqual(["I a:3 b:4", "A a:4 b:3", "A a:3 b:4"]);
 });
 
+test("where there are no event triggers, a message like theirs changes nothing", async () => {
+  const shop = await CapturedWorld.make(await testDatabase("ddl none"), {
+    schema: SCHEMA,
+    tables: "tenants, flex, parted",
+  });
+  onTestFinished(() => shop.end());
+  const flex = shop.seen?.tables.find(({ table }) => table.name === "flex");
+  const columns = flex?.columns.map((column) => (column.name === "b" ? { ...column, attnum: 9 } : column));
+  shop.start();
+  await shop.sql(
+    `SELECT pg_logical_emit_message(true, 'rowback.ddl', '${JSON.stringify({ table: { ...flex, columns } })}')`,
+  );
+  await shop.sql("INSERT INTO flex VALUES (1, 'a', 'x', 1)");
+  await shop.caughtUp();
+  expect(await story(shop)).toEqual(["I a:3 b:4"]);
+  expect(shop.gaps).toEqual([]);
+});
+
 test("setting up says what to run, tearing down takes it away", async () => {
   const database = await testDatabase("ddl offered");
   const shop = await CapturedWorld.make(database, { schema: SCHEMA, tables: "", url: database.url });

@@ -124,6 +124,11 @@ export class TableLooks {
     return this.#latestTrigger === this.#toldSince;
   }
 
+  /** Whether event triggers were in force at the last passed look, and are the same as far as anybody looked. */
+  get areTriggersInForce(): boolean {
+    return this.#toldSince !== null && this.#ahead.every((look) => triggerInForce(look.seen) === this.#toldSince);
+  }
+
   /** The next look, once the stream has reached a position behind it. */
   pass(lsn: string): PassedLook | null {
     const [look] = this.#ahead;
