@@ -183,12 +183,12 @@ export class TableBook {
     return { altered, unclear: unclear ? { since, nextXid: this.#nextXid } : null };
   }
 
-  /** Takes in what an event trigger told of a table in this transaction. Null: no triggers are in force, so nobody vouches for it. */
+  /** Takes in what an event trigger told of a table in this transaction. Null: no triggers are there, so nobody vouches for it. */
   tell(
     table: PublishedTable,
     transaction: Place,
   ): { readonly table: PublishedTable; readonly altered: Alteration | null } | null {
-    if (!this.#looks.areTriggersInForce) return null;
+    if (!this.#looks.areTriggersThere) return null;
     const { oid } = table;
     this.#toldAt.set(oid, transaction.lsn);
     return { table: this.#keep(table), altered: this.#adopt(oid, justBefore(transaction)) };

@@ -42,6 +42,8 @@ export class TableLooks {
   /** Event triggers that were in force at the last look that the stream has passed, and at the last of all. */
   #toldSince: string | null = null;
   #latestTrigger: string | null = null;
+  /** Those that were there at the last passed look, in force or not yet. */
+  #passedTrigger: string | null = null;
   #lookedLsn = "";
   /** Tables that were looked at by themselves since. */
   readonly #lookedAlone = new Map<number, string>();
@@ -50,6 +52,7 @@ export class TableLooks {
   begin(seen: SeenTables): void {
     this.#lookedLsn = seen.lsn;
     this.#toldSince = triggerInForce(seen);
+    this.#passedTrigger = seen.ddlTrigger?.version ?? null;
     this.#latestTrigger = seen.ddlTrigger?.version ?? null;
     for (const table of seen.tables) {
       this.#latest.set(table.oid, { table, text: JSON.stringify(table) });
@@ -124,9 +127,10 @@ export class TableLooks {
     return this.#latestTrigger === this.#toldSince;
   }
 
-  /** Whether event triggers were in force at the last passed look, and are the same as far as anybody looked. */
-  get areTriggersInForce(): boolean {
-    return this.#toldSince !== null && this.#ahead.every((look) => triggerInForce(look.seen) === this.#toldSince);
+  /** Whether event triggers were there at the last passed look, and are the same as far as anybody looked. */
+  get areTriggersThere(): boolean {
+    const version = this.#passedTrigger;
+    return version !== null && this.#ahead.every(({ seen }) => seen.ddlTrigger?.version === version);
   }
 
   /** The next look, once the stream has reached a position behind it. */
@@ -137,6 +141,7 @@ export class TableLooks {
     const trigger = triggerInForce(look.seen);
     const wasTold = trigger !== null && trigger === this.#toldSince;
     this.#toldSince = trigger;
+    this.#passedTrigger = look.seen.ddlTrigger?.version ?? null;
     for (const [oid, { table }] of look.changed) {
       if (table === null) this.#passed.delete(oid);
       else this.#passed.set(oid, table);
